@@ -1,0 +1,284 @@
+"""boost: measure the baselines, try what could be faster, keep the fastest that loses nothing, and ship it as a bundle."""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from hasten import files, find
+from hasten.bundle import Bundle, is_bundle
+from hasten.engine import Engine
+from hasten.errors import HastenError, InputError, MissingError
+from hasten.measure.machine import conditions
+from hasten.model import OnnxModel
+from hasten.pipeline import Answer
+from hasten.recipe import Recipe
+from hasten.search.bench import Bench, failed, why_not
+from hasten.search.judge import Judge
+from hasten.search.progress import Progress, Silent
+from hasten.search.trial import Trial
+from hasten.search.workshop import Workshop
+from hasten.stage import Stage
+from hasten.task import Task
+
+FINALISTS = 4
+NEAR = 1.15  # a finalist's p50 is at most this times the best: screening is not exact
+RESERVE_S = 60.0  # of --time, kept for the final race
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What may be lost, what must be won, and how long the search may take."""
+
+    max_drop: float = 0.01  # in the metric's unit; the upper end of the 95 % interval has to stay within
+    speedup: float | None = None  # over the original
+    latency_ms: float | None = None  # p50
+    time_s: float = 1200.0  # no candidate is started later than this
+
+
+def boost(
+    task: Task,
+    output: str | Path,
+    budget: Budget | None = None,
+    *,
+    engines: Sequence[str] = (),
+    recipes: Sequence[str] = (),
+    resume: bool = False,
+    seed: int = 0,
+    progress: Progress | None = None,
+    command: str = "",
+) -> dict[str, Any]:
+    """Make the task's model fast on this machine.
+
+    Args:
+        task: with `calibrate` data for INT8, `validate` to choose, `test` for the final figure.
+        output: folder of the bundle; `<output>.trials` keeps every trial and can be resumed.
+        engines: names; none means all that are on this machine.
+        recipes: further recipes to try, beside those that the graph passes propose.
+        resume: go on with the run in `<output>.trials`.
+
+    Returns:
+        The result as in spec/result.schema.json; `winner` is None when the answer is no, and `verdict` says why.
+
+    Raises:
+        InputError: data or model cannot be used, `output` is not a bundle, or another run is at work there.
+        UsageError: an unknown engine, technique or setting.
+        MissingError: no engine here.
+    """
+    budget, progress, output = budget or Budget(), progress or Silent(), Path(output)
+    parsed = [str(Recipe.parse(r)) for r in recipes]
+    if output.exists() and not is_bundle(output) and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(f"{output} exists and is not a bundle", "choose another folder")
+    progress.stage("reading the model and its data")
+    check(task)
+    settings = _settings(task, engines)
+    options = {
+        "options": {**asdict(replace(budget, time_s=0)), "engines": sorted(engines), "recipes": parsed, "seed": seed}
+    }
+    with Workshop(task, output.with_name(f"{output.name}.trials")) as shop:
+        shop.store.begin(shop.identity(options), resume)
+        bench = Bench(shop, Judge(shop, seed), seed)
+        try:
+            result = _search(bench, settings, parsed, budget, progress)
+        finally:
+            bench.close()
+        result |= {
+            "format": 1,
+            "task": task.name,
+            "command": command,
+            "max_drop": budget.max_drop,
+            "conditions": conditions(seed),
+            "metric": {"name": task.measure.name, "higher_is_better": task.measure.higher_is_better},
+        }
+        if result["winner"]:
+            progress.stage("writing the bundle")
+            _ship(bench, Trial.from_json(result["winner"]), result, output)
+        files.write(shop.folder / "result.json", json.dumps(result, indent=1, allow_nan=False))
+        shop.store.finish()
+    return result
+
+
+def _settings(task: Task, names: Sequence[str]) -> list[Engine]:
+    """Every engine asked for (or here) in every setting worth trying at full precision; eager torch is always the baseline."""
+    chosen = {name: find.engine(name) for name in names} or {n: k for n, k in find.engines().items() if not k.missing()}
+    for name, kind in chosen.items():
+        if reason := kind.missing():
+            raise MissingError(f"the engine {name} cannot run here", reason)
+    if not any(k.takes == "onnx" for k in chosen.values()):
+        raise MissingError("no engine that runs ONNX was found", "pip install hasten[onnxruntime,openvino]")
+    eager = [] if isinstance(task.model, Path) else [k for k in find.engines().values() if k.takes == "torch"]
+    kinds = dict.fromkeys([*eager, *(k for k in chosen.values() if k.takes == "onnx")])
+    return [v for k in kinds for v in k.variants(False)]
+
+
+def check(task: Task) -> None:
+    """See that the task has what a search needs, and that its data fits its model.
+
+    Raises:
+        InputError: a part is missing or does not fit.
+    """
+    if isinstance(task.model, Path):
+        from hasten.diagnose.hostile import admit
+
+        admit(task.model)
+    signature = task.original.signature
+    for split in ("calibrate", "validate", "test"):
+        if split == "validate" or getattr(task, split) is not None:
+            task.split(split).check(signature, f"{split} data")
+
+
+def _search(
+    bench: Bench, engines: list[Engine], recipes: list[str], budget: Budget, progress: Progress
+) -> dict[str, Any]:
+    """Baselines, candidates, final: the rows of the result."""
+    began = time.monotonic()
+    progress.stage("measuring the baselines")
+    baselines = bench.baselines(engines)
+    split: Literal["validate", "test"] = "test" if bench.shop.task.test is not None else "validate"
+    plain = next((t for t in baselines if t.precision == "f32" and _onnx(t)), None)
+    if budget.latency_ms is not None and plain and (plain.latency_p50_ms or 0) <= budget.latency_ms:
+        rows, winner = bench.final(baselines, [plain], split)
+        return {
+            "baselines": _json(rows),
+            "winner": winner.to_json(),
+            "trials": [],
+            "verdict": f"{winner.engine} answers in {winner.latency_p50_ms:.3g} ms without any change: no more is needed",
+        }
+    bench.refer(baselines)
+    tried = list(_candidates(bench, [e for e in engines if e.takes == "onnx"], recipes, budget, progress, began))
+    admitted = [
+        t
+        for t in (*tried, *baselines)
+        if t.status == "kept" or (t.status == "baseline" and _onnx(t) and not why_not(t, budget.max_drop))
+    ]
+    best = min((t.latency_p50_ms or float("inf") for t in admitted), default=0.0)
+    finalists = sorted(
+        (t for t in admitted if (t.latency_p50_ms or 0) <= best * NEAR), key=lambda t: t.latency_p50_ms or 0
+    )[:FINALISTS]
+    if not finalists:
+        return {
+            "baselines": _json(baselines),
+            "winner": None,
+            "trials": _json(tried),
+            "verdict": "no candidate stays within the budget",
+        }
+    progress.stage(f"the final: {len(finalists)} finalists against {len(baselines)} baselines")
+    rows, winner = bench.final(baselines, finalists, split)
+    refusal = _refusal(winner, budget)
+    return {
+        "baselines": _json(rows),
+        "winner": None if refusal else winner.to_json(),
+        "trials": _json(tried),
+        "verdict": refusal or _praise(winner, budget, bench),
+    }
+
+
+def _candidates(
+    bench: Bench, engines: list[Engine], recipes: list[str], budget: Budget, progress: Progress, began: float
+) -> Iterator[Trial]:
+    """Every recipe on every engine, each measured once and stored; what is stored is not measured again."""
+    proposed = list(dict.fromkeys([*recipes, *bench.shop.variants()]))
+    kinds = list(dict.fromkeys(type(e) for e in engines))
+    for done, recipe in enumerate(proposed):
+        spent = time.monotonic() - began
+        left = min(spent / done * (len(proposed) - done) if done else budget.time_s, budget.time_s - spent)
+        progress.trial(done, len(proposed), recipe, max(0.0, left))
+        whole = Trial(recipe, "any engine")  # stands for the recipe where its file cannot be made
+        if ended := bench.shop.store.ended(whole):
+            yield ended
+            continue
+        if spent > budget.time_s - RESERVE_S:
+            yield replace(whole, reason="the time given was used up before its turn")
+            continue
+        try:
+            model = bench.shop.load(recipe)
+        except HastenError as fault:
+            yield bench.shop.store.end(failed(bench.shop.store.plan(whole), fault))
+            continue
+        for engine in dict.fromkeys(v for k in kinds for v in k.variants(quantized(model))):
+            yield _tried(bench, recipe, engine, budget, progress)
+
+
+def _tried(bench: Bench, recipe: str, engine: Engine, budget: Budget, progress: Progress) -> Trial:
+    """One candidate, from the store where it has been measured before."""
+    began = time.monotonic()
+    try:
+        trial = bench.shop.store.plan(bench.tuned(recipe, engine))
+    except HastenError as fault:
+        return bench.shop.store.end(failed(bench.shop.store.plan(Trial(recipe, str(engine))), fault))
+    if trial.status != "pending":
+        return trial
+    bench.shop.store.start(trial)
+    try:
+        trial = bench.measure(trial)
+        reason = why_not(trial, budget.max_drop)
+        trial = replace(trial, status="rejected" if reason else "kept", reason=reason)
+    except HastenError as fault:
+        trial = failed(trial, fault)
+    trial = bench.shop.store.end(replace(trial, seconds_spent=time.monotonic() - began))
+    speed = f"{trial.speedup:.2f}x" if trial.speedup else ""
+    progress.note(f"{trial.status}: {trial.label} {speed} {trial.reason}".rstrip())
+    return trial
+
+
+def _refusal(winner: Trial, budget: Budget) -> str:
+    """Why the winner is not good enough; empty when it is."""
+    low = winner.speedup_ci95[0] if winner.speedup_ci95 else 0.0
+    if (winner.accuracy_drop or 0) > budget.max_drop:
+        return f"the fastest candidate within the budget on validate loses {winner.accuracy_drop:.4g} on test; {budget.max_drop:g} is allowed"
+    if budget.speedup and (winner.speedup or 0) < budget.speedup:
+        return (
+            f"{budget.speedup:g}x was asked for; the best within the budget is {winner.speedup:.2f}x ({winner.label})"
+        )
+    if budget.latency_ms and (winner.latency_p50_ms or 0) > budget.latency_ms:
+        return f"{budget.latency_ms:g} ms was asked for; the best within the budget takes {winner.latency_p50_ms:.3g} ms ({winner.label})"
+    if low <= 1:
+        return "nothing within the budget is faster than the model as it is"
+    return ""
+
+
+def _praise(winner: Trial, budget: Budget, bench: Bench) -> str:
+    low, high = winner.accuracy_drop_ci95 or (0.0, 0.0)
+    proof = (
+        ""
+        if high <= budget.max_drop
+        else f"; {winner.n_samples} samples are too few to prove a drop of at most {budget.max_drop:g}"
+    )
+    metric = bench.shop.task.measure.name
+    return (
+        f"{winner.label}: {winner.speedup:.2f}x as fast as the original, {metric} {winner.accuracy:.4f}, "
+        f"drop {winner.accuracy_drop:+.4f} [{low:+.4f}, {high:+.4f}] on {winner.split}{proof}"
+    )
+
+
+def _ship(bench: Bench, winner: Trial, result: dict[str, Any], output: Path) -> None:
+    """The winner as a bundle: what was timed is what is shipped, file and engine settings alike."""
+    from hasten.report.html import page
+
+    task = bench.shop.task
+    choosing = task.measure.name in ("top1", "top5", "agreement") and task.pipeline.answer == Answer()
+    Bundle.write(
+        output,
+        stages=[Stage.of(bench.shop.file(winner.recipe), bench.engine(winner))],
+        pipeline=replace(task.pipeline, answer=Answer("classes")) if choosing else task.pipeline,
+        recipe=winner.recipe,
+        measurements=winner.to_json(),
+        conditions=result["conditions"],
+        cases=task.split("validate"),
+        report=page(result),
+    )
+
+
+def _onnx(trial: Trial) -> bool:
+    return find.engine(trial.engine.partition("(")[0]).takes == "onnx"
+
+
+def _json(trials: list[Trial]) -> list[dict[str, Any]]:
+    return [t.to_json() for t in trials]
+
+
+def quantized(model: OnnxModel) -> bool:
+    """Whether the file computes in INT8 anywhere."""
+    return any("Quantize" in n.op_type or n.op_type.endswith("Integer") for n in model.proto.graph.node)

@@ -1,0 +1,141 @@
+"""An engine: compiles a model once and runs it many times. One file each in engines/."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, ClassVar, Literal, Self, final
+
+import numpy as np
+
+from hasten.errors import ContractError, InputError, MissingError
+from hasten.model import Arrays, Model, OnnxFile, OnnxModel, Signature, TorchModel
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer as the engine executes it, after its own fusions."""
+
+    name: str
+    op: str  # the engine's word
+    precision: str  # f32, bf16, f16, i8
+    heavy: bool  # a convolution or matrix product: where the arithmetic is
+
+
+class Compiled(ABC):
+    """What an engine makes of a model. The checks are the session's; this only runs."""
+
+    @abstractmethod
+    def run(self, feed: Arrays) -> dict[str, np.ndarray]:
+        """Outputs by name; the arrays may be reused by the next call."""
+
+    @abstractmethod
+    def layers(self) -> list[Layer]:
+        """The executed graph; empty where the engine does not show it."""
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to give back
+        """Give back threads and memory."""
+
+
+@dataclass(frozen=True)
+class Engine(ABC):
+    """A frozen dataclass whose fields are its settings. `threads` is always explicit: 0 is every core of this process."""
+
+    threads: int = 0
+    takes: ClassVar[Literal["torch", "onnx"]] = "onnx"
+
+    @classmethod
+    @abstractmethod
+    def missing(cls) -> str | None:
+        """Why it cannot run on this machine, and the command that mends it; None when it can."""
+
+    @classmethod
+    @abstractmethod
+    def version(cls) -> str:
+        """Of the package behind it."""
+
+    @classmethod
+    @abstractmethod
+    def variants(cls, quantized: bool) -> tuple["Engine", ...]:
+        """The settings worth trying here, threads aside; `quantized`: the file holds INT8."""
+
+    @property
+    @abstractmethod
+    def precision(self) -> str:
+        """What floating-point layers are computed in: f32, bf16."""
+
+    @abstractmethod
+    def _compile(self, model: Any) -> Compiled: ...
+
+    @final
+    def compile(self, model: Model | OnnxFile) -> "Session":
+        """
+        Args:
+            model: of the kind that this engine takes; an OnnxFile has only its `path`, never a `proto`.
+
+        Raises:
+            MissingError: this machine lacks the engine.
+            InputError: the wrong kind of model, or the engine refuses it, in its own words.
+        """
+        name = type(self).__module__.rpartition(".")[2]
+        if reason := self.missing():
+            raise MissingError(f"the engine {name} cannot run here", reason)
+        if not isinstance(model, TorchModel if self.takes == "torch" else OnnxModel | OnnxFile):
+            raise InputError(f"the engine {name} takes a {self.takes} model", "export it first")
+        try:
+            return Session(self._compile(model), model.signature)
+        except (InputError, MissingError):
+            raise
+        except Exception as fault:
+            said = str(fault).strip().splitlines() or [type(fault).__name__]
+            raise InputError(f"{name} refuses the model: {said[-1][:300]}", "try another engine") from fault
+
+    def __str__(self) -> str:
+        name = type(self).__module__.rpartition(".")[2]
+        said = [f"{k}={v}" for k, v in vars(self).items() if v != type(self).__dataclass_fields__[k].default]
+        return f"{name}({', '.join(said)})" if said else name
+
+
+@final
+class Session:
+    """A compiled model with a checked door. Use it as a context manager, or `close` it."""
+
+    def __init__(self, compiled: Compiled, signature: Signature) -> None:
+        self.compiled, self.signature = compiled, signature
+
+    def __call__(self, feed: Arrays) -> dict[str, np.ndarray]:
+        """Named arrays in, named arrays out, names, dtypes and shapes checked on both sides.
+
+        Raises:
+            InputError: the feed does not fit the signature.
+            ContractError: the engine's answer does not.
+        """
+        self.signature.check(feed)
+        answer = self.compiled.run(feed)
+        try:
+            self.signature.check(answer, "outputs")
+        except InputError as fault:
+            raise ContractError(f"the engine answered outside the signature: {fault}") from fault
+        return answer
+
+    def int8_share(self) -> float | None:
+        """Share of the heavy layers that the engine executes in INT8; None where it does not show them."""
+        heavy = [layer for layer in self.compiled.layers() if layer.heavy]
+        return sum(layer.precision == "i8" for layer in heavy) / len(heavy) if heavy else None
+
+    def close(self) -> None:
+        self.compiled.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def available(takes: str) -> list[Engine]:
+    """An instance, with default settings, of every engine on this machine that takes that kind of model."""
+    from hasten.find import engines
+
+    return [e() for e in engines().values() if e.takes == takes and e.missing() is None]

@@ -1,0 +1,1 @@
+"""Engines: one file each, and the file is the registration."""

@@ -1,0 +1,66 @@
+"""The file is the registration: techniques and engines are whatever files lie in their folders.
+
+Another package adds its own through the entry-point group `hasten`, each entry naming a class.
+"""
+
+import importlib
+import pkgutil
+from functools import cache
+from importlib.metadata import entry_points
+
+from hasten.engine import Engine
+from hasten.errors import ContractError, unknown
+from hasten.technique import Technique
+
+TECHNIQUE_FOLDERS = ("hasten.compress", "hasten.graph")
+
+
+def _listed(folder: str, kind: type) -> dict[str, type]:
+    found = {}
+    for entry in pkgutil.iter_modules(importlib.import_module(folder).__path__):
+        if entry.name.startswith("_"):
+            continue
+        module = importlib.import_module(f"{folder}.{entry.name}")
+        classes = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, kind) and c.__module__ == module.__name__]
+        if len(classes) > 1:
+            raise ContractError(f"{module.__name__} defines {len(classes)} classes of {kind.__name__}", "one file, one")
+        if classes:
+            found[entry.name] = classes[0]
+    return found
+
+
+def _added(kind: type) -> dict[str, type]:
+    loaded = ((e.name, e.load()) for e in entry_points(group="hasten"))
+    return {name: c for name, c in loaded if isinstance(c, type) and issubclass(c, kind)}
+
+
+@cache
+def techniques() -> dict[str, type[Technique]]:
+    """Every technique by the name of its file, torch and ONNX alike."""
+    return {name: c for folder in TECHNIQUE_FOLDERS for name, c in _listed(folder, Technique).items()} | _added(Technique)
+
+
+@cache
+def engines() -> dict[str, type[Engine]]:
+    """Every engine by the name of its file, present on this machine or not (`Engine.missing` says)."""
+    return _listed("hasten.engines", Engine) | _added(Engine)
+
+
+def technique(name: str) -> type[Technique]:
+    """
+    Raises:
+        UsageError: there is no such technique; the nearest name is offered.
+    """
+    if name not in techniques():
+        raise unknown("technique", name, techniques())
+    return techniques()[name]
+
+
+def engine(name: str) -> type[Engine]:
+    """
+    Raises:
+        UsageError: there is no such engine; the nearest name is offered.
+    """
+    if name not in engines():
+        raise unknown("engine", name, engines())
+    return engines()[name]

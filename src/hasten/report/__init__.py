@@ -1,0 +1,1 @@
+"""What was measured, for people: one offline page, and tables for a terminal."""

@@ -1,0 +1,1 @@
+"""Walks the line over many candidates, keeps every trial, stops at the budget."""

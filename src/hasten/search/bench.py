@@ -1,0 +1,198 @@
+"""The bench: measures baselines, candidates and finalists, each in a process of its own, against each other."""
+
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from hasten import find
+from hasten.engine import Engine
+from hasten.errors import HastenError
+from hasten.measure.latency import race
+from hasten.measure.lock import quiet
+from hasten.measure.macs import count
+from hasten.measure.stand import Entrant, Stand
+from hasten.measure.threads import best_threads
+from hasten.model import TorchModel
+from hasten.recipe import Recipe
+from hasten.search.judge import Judge
+from hasten.search.trial import Trial, timing
+from hasten.search.workshop import Workshop
+
+AS_IT_IS = str(Recipe())
+FINAL_LAUNCHES = 4  # a fresh process is another draw of memory layout: the final interval covers that
+
+
+class Bench:
+    """The references, the fastest baselines, stay alive through a search: every candidate is raced against them."""
+
+    def __init__(self, shop: Workshop, judge: Judge, seed: int) -> None:
+        self.shop, self.judge, self.seed = shop, judge, seed
+        self._stack = ExitStack()
+        self.references: list[tuple[Trial, Stand]] = []
+        self._engines: dict[str, Engine] = {}  # by the label of the trial, threads included
+
+    def engine(self, trial: Trial) -> Engine:
+        """The engine with the settings of a trial."""
+        return self._engines[trial.engine]
+
+    def tuned(self, recipe: str, engine: Engine) -> Trial:
+        """A trial of `recipe` on `engine` with the number of threads that is fastest for this file."""
+        name = type(engine).__module__.rpartition(".")[2]
+        with quiet():
+            threads = best_threads(self.path(recipe, engine), name, vars(engine), self.shop.feed("validate"))
+        chosen = replace(engine, threads=threads)
+        self._engines[str(chosen)] = chosen
+        return Trial(recipe, str(chosen), precision=chosen.precision)
+
+    def path(self, recipe: str, engine: Engine) -> Path:
+        """What a child process loads: the task file for torch, else the ONNX file."""
+        source = self.shop.task.source
+        return source if engine.takes == "torch" and source else self.shop.file(recipe)
+
+    def baselines(self, engines: list[Engine]) -> list[Trial]:
+        """Race the model as it is on every engine and precision; the first row is the original."""
+        planned = [self.shop.store.plan(self.tuned(AS_IT_IS, e)) for e in engines]
+        if all(t.status == "baseline" for t in planned):
+            return originals_first(planned)
+        with quiet(), ExitStack() as stack:
+            for trial in planned:
+                self.shop.store.start(trial)
+            stands = [stack.enter_context(self.stand(t)) for t in planned]
+            began = time.monotonic()
+            result = race(stands, seed=self.seed)
+            p50 = [result.latency(i).p50_ms for i in range(len(stands))]
+            first = fastest(planned, p50)[0]
+            kept = []
+            for i in sorted(
+                range(len(stands)), key=lambda i: i != first
+            ):  # the original's rows are what the others are held to
+                score = (
+                    self.judge.original(stands[i], "validate")
+                    if i == first
+                    else self.judge.score(stands[i], "validate", planned[i].key)
+                )
+                times = timing(result.latency(i), {planned[first].engine: result.speedup(i, over=first)})
+                kept.append(
+                    replace(
+                        planned[i],
+                        status="baseline",
+                        seconds_spent=time.monotonic() - began,
+                        **self.facts(planned[i], stands[i]),
+                        **score,
+                        **times,
+                    )
+                )
+        return originals_first([self.shop.store.end(t) for t in kept])
+
+    def refer(self, baselines: list[Trial]) -> None:
+        """Keep the original and the fastest f32 engine alive for the races to come."""
+        for i in fastest(baselines, [t.latency_p50_ms or 0.0 for t in baselines]):
+            self.references.append((baselines[i], self._stack.enter_context(self.stand(baselines[i]))))
+
+    def measure(self, trial: Trial) -> Trial:
+        """Score a candidate on validate and race the same session against the references."""
+        began = time.monotonic()
+        with quiet(), self.stand(trial) as stand:
+            score = self.judge.score(stand, "validate", trial.key)
+            stands = [s for _, s in self.references]
+            result = race([*stands, stand], launches=1, seed=self.seed)
+            over = {t.engine: result.speedup(len(stands), over=i) for i, (t, _) in enumerate(self.references)}
+            return replace(
+                trial,
+                **self.facts(trial, stand),
+                **score,
+                **timing(result.latency(len(stands)), over),
+                seconds_spent=time.monotonic() - began,
+            )
+
+    def final(
+        self, baselines: list[Trial], finalists: list[Trial], split: Literal["validate", "test"]
+    ) -> tuple[list[Trial], Trial]:
+        """Race the finalists and all baselines together in fresh processes; the fastest finalist meets `split`."""
+        self.close()
+        entered = [*baselines, *(t for t in finalists if t.key not in {b.key for b in baselines})]
+        with quiet(), ExitStack() as stack:
+            stands = [stack.enter_context(self.stand(t)) for t in entered]
+            result = race(stands, launches=FINAL_LAUNCHES, seed=self.seed)
+            rows = []
+            winner = min(
+                (i for i, t in enumerate(entered) if t.key in {f.key for f in finalists}),
+                key=lambda i: result.latency(i).p50_ms,
+            )
+            for i, trial in enumerate(entered):
+                times = timing(
+                    result.latency(i), {b.engine: result.speedup(i, over=j) for j, b in enumerate(baselines)}
+                )
+                rows.append(replace(trial, **times))
+            for i in {
+                *range(len(baselines)),
+                winner,
+            }:  # the test data sees the baselines, which nobody chose, and the winner
+                score = (
+                    self.judge.original(stands[0], split)
+                    if i == 0
+                    else self.judge.score(stands[i], split, entered[i].key)
+                )
+                rows[i] = replace(rows[i], **score)
+        return rows[: len(baselines)], rows[winner]
+
+    def stand(self, trial: Trial) -> Stand:
+        engine = self.engine(trial)
+        name = type(engine).__module__.rpartition(".")[2]
+        return Stand(Entrant(self.path(trial.recipe, engine), name, vars(engine)), self.shop.feed("validate"))
+
+    def facts(self, trial: Trial, stand: Stand) -> dict[str, Any]:
+        """What is not a race: size, arithmetic, memory, throughput, the share of INT8 as executed."""
+        share = stand.facts["int8_share"]
+        per_s, batch = stand.throughput()
+        model = self.shop.load(trial.recipe)
+        original = self.shop.task.original
+        return {
+            "int8_share": share,
+            "precision": "int8" if share else self.engine(trial).precision,
+            "params": original.params
+            if trial.recipe == AS_IT_IS and isinstance(original, TorchModel)
+            else model.params,
+            "macs": count(model).macs,
+            "size_mb": model.size_mb,
+            "peak_memory_mb": stand.peak_memory_mb(),
+            "throughput_per_s": per_s,
+            "throughput_batch": batch,
+        }
+
+    def close(self) -> None:
+        """End the references' processes."""
+        self._stack.close()
+        self.references.clear()
+
+
+def fastest(baselines: list[Trial], p50_ms: list[float]) -> list[int]:
+    """Indices of the references: the fastest eager torch (where there is one), then the fastest f32 engine."""
+
+    def best(torch: bool) -> list[int]:
+        able = [
+            i
+            for i, t in enumerate(baselines)
+            if find.engine(t.engine.partition("(")[0]).takes == ("torch" if torch else "onnx") and t.precision == "f32"
+        ]
+        return sorted(able, key=lambda i: p50_ms[i])[:1]
+
+    return best(True) + best(False)
+
+
+def originals_first(baselines: list[Trial]) -> list[Trial]:
+    """The baselines with the references in front: the original model first of all."""
+    front = fastest(baselines, [t.latency_p50_ms or 0.0 for t in baselines])
+    return [baselines[i] for i in front] + [t for i, t in enumerate(baselines) if i not in front]
+
+
+def why_not(trial: Trial, max_drop: float) -> str:
+    """Why a measured trial is not admitted; empty when it is."""
+    high = trial.accuracy_drop_ci95[1] if trial.accuracy_drop_ci95 else float("inf")
+    return "" if high <= max_drop else f"it may lose {high:.4g}, and {max_drop:g} is allowed"
+
+
+def failed(trial: Trial, fault: HastenError) -> Trial:
+    return replace(trial, status="failed", reason=str(fault))

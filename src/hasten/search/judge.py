@@ -1,0 +1,66 @@
+"""The judge: what an entrant's answers are worth, beside those of the original model."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from hasten import files
+from hasten.data import Data
+from hasten.errors import InputError
+from hasten.measure.stand import Stand
+from hasten.metric import paired_drop
+from hasten.model import Arrays
+from hasten.search.trial import scoring
+from hasten.search.workshop import Workshop
+
+
+class Judge:
+    """Scores sessions on the splits of a task; the original's rows are kept in the workshop."""
+
+    def __init__(self, shop: Workshop, seed: int) -> None:
+        self.shop, self.seed = shop, seed
+        self.metric = shop.task.measure
+
+    def original(self, stand: Stand, split: Literal["validate", "test"]) -> dict[str, Any]:
+        """Score the original model, and remember its rows (and answers, where they are the target)."""
+        answers = self._answers(stand, split, "original")
+        if self._target(split) is None:
+            files.write(self._kept(split, "target"), lambda p: _save(p, np.asarray(next(iter(answers.values())))))
+        rows = self._rows(answers, split)
+        files.write(self._kept(split, "rows"), lambda p: _save(p, rows))
+        return scoring(self.metric.total(rows), None, len(rows), split)
+
+    def score(self, stand: Stand, split: Literal["validate", "test"], name: str) -> dict[str, Any]:
+        """The accuracy columns of an entrant, with its paired drop from the original."""
+        rows = self._rows(self._answers(stand, split, name), split)
+        before = np.load(self._kept(split, "rows"))
+        drop = paired_drop(self.metric, before, rows, self.shop.task.split(split).groups, self.seed)
+        return scoring(self.metric.total(rows), drop, len(rows), split)
+
+    def _answers(self, stand: Stand, split: Literal["validate", "test"], name: str) -> Arrays:
+        return stand.answers(self.shop.feed(split), self.shop.answers(f"{split}-{name}"))
+
+    def _rows(self, answers: Arrays, split: Literal["validate", "test"]) -> np.ndarray:
+        target = self._target(split)
+        if target is None:
+            target = np.load(self._kept(split, "target"))
+        rows = np.asarray(self.metric.rows(answers, target))
+        if len(rows) != len(self.shop.task.split(split)):
+            raise InputError(
+                f"the metric {self.metric.name!r} gives {len(rows)} rows for {len(self.shop.task.split(split))} samples",
+                "give one row a sample",
+            )
+        return rows
+
+    def _target(self, split: Literal["validate", "test"]) -> np.ndarray | None:
+        data: Data = self.shop.task.split(split)
+        return None if self.metric.reference else data.target
+
+    def _kept(self, split: str, what: str) -> Path:
+        return self.shop.folder / "original" / f"{split}-{what}.npy"
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    with path.open("wb") as file:
+        np.save(file, array, allow_pickle=False)

@@ -1,0 +1,110 @@
+"""The store: every trial in SQLite as it happens, so that a run killed at any moment goes on where it was."""
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from hasten import files
+from hasten.errors import InputError
+from hasten.search.trial import Trial
+
+_TABLES = """
+create table if not exists run (identity text not null, finished integer not null default 0);
+create table if not exists trials (
+    key text primary key, place integer not null, status text not null, started integer not null default 0, row text not null);
+"""
+
+
+class Store:
+    """`DIR.trials/trials.sqlite`. A trial is `started` when it begins and has a status other than pending when it ended."""
+
+    def __init__(self, folder: Path) -> None:
+        """
+        Raises:
+            InputError: the folder cannot be written, or holds a damaged store.
+        """
+        self.path = folder / "trials.sqlite"
+        with files.writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._db = sqlite3.connect(self.path, isolation_level=None)
+            self._db.execute("pragma journal_mode = wal")
+            self._db.execute("pragma synchronous = full")
+            self._db.executescript(_TABLES)
+        except sqlite3.Error as fault:
+            raise InputError(f"{self.path} cannot be used ({fault})", f"remove {folder} and start again") from fault
+
+    def begin(self, identity: Mapping[str, Any], resume: bool) -> None:
+        """Start a run, or go on with the one that is here.
+
+        Args:
+            identity: what the run depends on, by a name people know: model, data, options.
+
+        Raises:
+            InputError: an unfinished run is here and `resume` was not asked for; or it was, and something has changed.
+        """
+        here = self._db.execute("select identity, finished from run").fetchone()
+        if here and resume:
+            before = json.loads(here[0])
+            changed = sorted(k for k in {*before, *identity} if before.get(k) != identity.get(k))
+            if changed:
+                raise InputError(
+                    f"the run in {self.path.parent} had another {', '.join(changed)}",
+                    "give the same again, or start anew in another folder",
+                )
+            return
+        if here and not here[1]:
+            raise InputError(
+                f"{self.path.parent} holds a run that has not ended",
+                "add --resume to go on with it, or remove the folder",
+            )
+        self._db.executescript("begin; delete from run; delete from trials;")
+        self._db.execute("insert into run (identity) values (?)", (json.dumps(identity, sort_keys=True),))
+        self._db.execute("commit")
+
+    def finish(self) -> None:
+        self._db.execute("update run set finished = 1")
+
+    def plan(self, trial: Trial) -> Trial:
+        """The trial as it is stored; entered as pending when it is new."""
+        self._db.execute(
+            "insert or ignore into trials (key, place, status, row) values (?, (select count(*) from trials), ?, ?)",
+            (trial.key, trial.status, json.dumps(trial.to_json())),
+        )
+        row, status = self._db.execute("select row, status from trials where key = ?", (trial.key,)).fetchone()
+        return trial if status == "pending" else Trial.from_json(json.loads(row))
+
+    def ended(self, trial: Trial) -> Trial | None:
+        """What came of the trial, if it has ended."""
+        found = self._db.execute(
+            "select row from trials where key = ? and status != 'pending'", (trial.key,)
+        ).fetchone()
+        return Trial.from_json(json.loads(found[0])) if found else None
+
+    def start(self, trial: Trial) -> None:
+        self._db.execute("update trials set started = started + 1 where key = ?", (trial.key,))
+
+    def end(self, trial: Trial) -> Trial:
+        """Keep the outcome; it is on disk when this returns."""
+        self._db.execute(
+            "update trials set status = ?, row = ? where key = ?",
+            (trial.status, json.dumps(trial.to_json()), trial.key),
+        )
+        return trial
+
+    def trials(self) -> list[Trial]:
+        """All of them in the order in which they were planned."""
+        return [
+            Trial.from_json(json.loads(row)) for (row,) in self._db.execute("select row from trials order by place")
+        ]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._db.close()

@@ -1,0 +1,134 @@
+"""The workshop: the folder `DIR.trials` of one run, with its data, the files it makes, and its store."""
+
+import contextlib
+import fcntl
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from hasten import files
+from hasten.child import Child
+from hasten.data import Data
+from hasten.errors import ContractError, HastenError, InputError
+from hasten.model import OnnxModel
+from hasten.recipe import Recipe
+from hasten.search.store import Store
+from hasten.search.trial import key_of
+from hasten.task import Split, Task
+
+_MAKE_S = 1800.0  # no file may take longer to make
+
+
+class Workshop:
+    """Locked while a run has it. Everything in it can be made again; what is there is not."""
+
+    def __init__(self, task: Task, folder: Path) -> None:
+        """
+        Raises:
+            InputError: another run is at work here, or the folder cannot be written.
+        """
+        self.task, self.folder = task, folder
+        with files.writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = (folder / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as fault:
+            self._lock.close()
+            raise InputError(
+                f"another run is at work in {folder}", "wait for it to end, or choose another folder"
+            ) from fault
+        self.store = Store(folder)
+        self._maker: Child | None = None
+        self._failed: dict[str, HastenError] = {}
+
+    def identity(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """What a resumed run must have in common with the one it goes on with."""
+        splits = [s for s in ("calibrate", "validate", "test", "train") if getattr(self.task, s) is not None]
+        return {
+            "model": self.task.original.digest(),
+            "metric": self.task.measure.name,
+            **options,
+            "data": {s: self.task.split(s).digest() for s in splits},
+        }
+
+    def feed(self, split: Split) -> Path:
+        """The inputs of one part of the data as a folder of .npy, which children map into memory."""
+        data, folder = self.task.split(split), self.folder / "data" / split
+        if not (folder / ".whole").exists():
+            Data(data.inputs).save(folder)
+            files.write(folder / ".whole", "")
+        return folder
+
+    def file(self, recipe: str) -> Path:
+        """The ONNX file that `recipe` gives, made when it is first asked for.
+
+        Raises:
+            HastenError: it cannot be made; asked again, the same answer without another try.
+        """
+        path = self.folder / "models" / f"{key_of(recipe, 'file')}.onnx"
+        if recipe in self._failed:
+            raise self._failed[recipe]
+        if not path.exists():
+            base = None if recipe == str(Recipe()) else str(self.base)
+            try:
+                self._call("make", recipe=recipe, door=self._door(), base=base, out=str(path))
+            except HastenError as fault:
+                self._failed[recipe] = fault
+                raise
+        return path
+
+    @property
+    def base(self) -> Path:
+        """The model as it was exported, or as it came."""
+        return self.file(str(Recipe()))
+
+    def variants(self) -> list[str]:
+        """The recipes that the graph passes propose for this model."""
+        return list(self._call("variants", base=str(self.base)))
+
+    def load(self, recipe: str) -> OnnxModel:
+        return OnnxModel.load(self.file(recipe))
+
+    def answers(self, name: str) -> Path:
+        """A folder for the answers of one session."""
+        return self.folder / "answers" / name
+
+    def _door(self) -> dict[str, str]:
+        if self.task.source is not None:
+            return {"task": str(self.task.source)}
+        if not isinstance(self.task.model, Path):
+            raise InputError(
+                f"the task {self.task.name!r} was not loaded from a file, so child processes cannot build its model",
+                "write it into a task.py and use Task.load",
+            )
+        door = {"model": str(self.task.model), "metric": self.task.measure.name}
+        return door | ({"calibrate": str(self.feed("calibrate"))} if self.task.calibrate is not None else {})
+
+    def _call(self, method: str, **arguments: Any) -> Any:
+        """Ask the maker; after a death a fresh one is started for the next call."""
+        maker = self._maker = self._maker or Child("hasten.search.maker:Maker")
+        try:
+            return maker.call(method, _MAKE_S, **arguments)
+        except ContractError:
+            raise
+        except HastenError:
+            self._dismiss()
+            raise
+
+    def _dismiss(self) -> None:
+        if self._maker is not None:
+            self._maker.close()
+            self._maker = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._dismiss()
+        self.store.__exit__(kind, fault, trace)
+        with contextlib.suppress(OSError):
+            self._lock.close()

@@ -1,0 +1,186 @@
+"""One stage of a bundle: an ONNX file, the engine that runs it, and when it runs."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from hasten import find
+from hasten.engine import Engine, Session
+from hasten.errors import HastenError, InputError, MissingError
+from hasten.model import Arrays, OnnxFile, OnnxModel, Signature
+
+When = Literal["always", "frame", "window", "unless"]
+
+
+@dataclass(frozen=True)
+class Unless:
+    """What makes a stage superfluous for a sample: an earlier output that is already sure."""
+
+    output: str
+    activation: Literal["none", "softmax", "sigmoid"]  # from that output to scores
+    threshold: float  # the best score that is sure enough
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Stages run in order and hand each other tensors by name.
+
+    `always`: once for each batch of samples; `frame`: once a sampled frame, feeding a ring; `window`: once a full
+    window of them; `unless`: on the samples of which an earlier stage was not sure.
+    """
+
+    name: str
+    file: Path  # where it lies; in the bundle it is called <name>.onnx
+    engine: Engine
+    signature: Signature
+    when: When = "always"
+    unless: Unless | None = None
+
+    @classmethod
+    def of(cls, file: Path, engine: Engine, name: str = "model") -> Self:
+        """A stage that always runs; the signature is read from the file."""
+        return cls(name, file, engine, OnnxModel.load(file).signature)
+
+    @property
+    def precision(self) -> str:
+        """i8 where the file computes in INT8 anywhere, else that of the engine's floating-point layers."""
+        operators = [node.op_type for node in OnnxModel.load(self.file).proto.graph.node]
+        return "i8" if any("Quantize" in o or o.endswith("Integer") for o in operators) else self.engine.precision
+
+    def require(self) -> None:
+        """See that this installation can run the stage.
+
+        Raises:
+            MissingError: the engine is missing here, or it runs at a time that this version knows nothing of.
+        """
+        if self.when != "always":
+            raise MissingError(
+                f"this version of hasten does not run stages by {self.when!r}, as {self.name!r} wants",
+                "pip install --upgrade hasten",
+            )
+        if reason := self.engine.missing():
+            raise MissingError(f"the engine {_name(self.engine)} cannot run here", reason)
+
+    def settled(self) -> Engine:
+        """The engine with the threads that it gets here.
+
+        Those that were fastest where the bundle was made, and never more than this process has cores: engines spin
+        while they wait, and threads that share a core wait for each other. More cores do not raise them.
+        """
+        return replace(self.engine, threads=min(self.engine.threads, len(os.sched_getaffinity(0))))
+
+    def compile(self) -> Session:
+        """Make it ready to run.
+
+        Raises:
+            MissingError: as `require`.
+            InputError: the engine refuses the file.
+        """
+        self.require()
+        return self.settled().compile(OnnxFile(self.file, self.signature))
+
+    def to_json(self) -> dict[str, Any]:
+        settings = {f.name: getattr(self.engine, f.name) for f in fields(self.engine)}
+        return {
+            "name": self.name,
+            "file": f"{self.name}.onnx",
+            "when": self.when,
+            "unless": asdict(self.unless) if self.unless else None,
+            "engine": {"name": _name(self.engine), "settings": settings},
+            "signature": self.signature.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], folder: Path) -> Self:
+        """The stage of a bundle in `folder` that has passed the schema.
+
+        Raises:
+            MissingError: no such engine.
+            InputError: settings that the engine does not have.
+        """
+        engine = _engine(data["engine"]["name"], data["engine"]["settings"])
+        unless = Unless(**data["unless"]) if data["unless"] else None
+        signature = Signature.from_json(data["signature"])
+        return cls(data["name"], folder / data["file"], engine, signature, data["when"], unless)
+
+
+def answer(session: Session, feed: Arrays) -> dict[str, np.ndarray]:
+    """Outputs for any number of samples, the caller's own.
+
+    Where the batch is fixed: in calls of that many samples, the last of them filled up with its last sample.
+
+    Args:
+        feed: input name -> [N, ...].
+
+    Raises:
+        InputError: the feed does not fit the signature, or the engine fails on it.
+    """
+    size, lengths = _fixed_batch(session.signature), {a.shape[:1] for a in feed.values()}
+    if size is None or len(lengths) != 1:
+        return _copied(session, feed)
+    ((count,),) = lengths
+    parts = []
+    for start in range(0, count, size):
+        part = {name: a[start : start + size] for name, a in feed.items()}
+        missing = max(0, start + size - count)
+        parts.append(_copied(session, {name: _filled(a, missing) for name, a in part.items()}))
+    return {name: np.concatenate([p[name] for p in parts])[:count] for name in parts[0]}
+
+
+def _copied(session: Session, feed: Arrays) -> dict[str, np.ndarray]:
+    try:
+        return {name: np.array(a) for name, a in session(feed).items()}
+    except HastenError:
+        raise
+    except Exception as fault:
+        said = str(fault).strip().splitlines() or [type(fault).__name__]
+        raise InputError(f"the engine fails: {said[-1][:300]}", "check the values of the inputs") from fault
+
+
+def _filled(array: np.ndarray, missing: int) -> np.ndarray:
+    return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) if missing else array
+
+
+def _fixed_batch(signature: Signature) -> int | None:
+    """The first axis that all inputs and outputs share where its length is fixed; None where there is none."""
+    first = {t.shape[:1] for t in (*signature.inputs, *signature.outputs)}
+    axis = next(iter(first)) if len(first) == 1 else ()
+    return axis[0] if axis and isinstance(axis[0], int) else None
+
+
+def _name(engine: Engine) -> str:
+    """What `find` calls it."""
+    return next(name for name, kind in find.engines().items() if kind is type(engine))
+
+
+def _engine(name: str, settings: Mapping[str, Any]) -> Engine:
+    kind = find.engines().get(name)
+    if kind is None:
+        raise MissingError(
+            f"the bundle runs on the engine {name!r}, which this version of hasten does not have",
+            "pip install --upgrade hasten, or the package that adds the engine",
+        )
+    if kind.takes != "onnx":
+        raise InputError(f"the engine {name} does not run ONNX files", "make the bundle again with hasten boost")
+    hints = get_type_hints(kind)
+    known = {f.name for f in fields(kind)}
+    for key, value in settings.items():
+        if key not in known or not _fits(value, hints[key]):
+            raise InputError(
+                f"the engine {name} has no setting {key}={value!r}",
+                "pip install --upgrade hasten, or make the bundle again",
+            )
+    return kind(**settings)
+
+
+def _fits(value: object, hint: Any) -> bool:
+    """Whether a JSON value is one of a field's type: bool, int, float, str, None, Literal, or a union of these."""
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if choices := get_args(hint):
+        return any(_fits(value, choice) for choice in choices)
+    return type(value) is hint or (hint is type(None) and value is None)

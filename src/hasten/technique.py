@@ -1,0 +1,95 @@
+"""A technique: model -> model. One file each in compress/ (torch) and graph/ (ONNX)."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, ClassVar, Literal, final
+
+import numpy as np
+
+from hasten.errors import ContractError, InputError, MissingError
+from hasten.model import Model, OnnxModel, Signature, TorchModel
+from hasten.provenance import carry, missing_names
+
+if TYPE_CHECKING:
+    from hasten.task import Task
+
+Kind = Literal["torch", "onnx"]
+
+
+@dataclass(frozen=True)
+class Technique(ABC):
+    """A frozen dataclass whose fields are its settings: search point, log line and cache key in one.
+
+    A subclass says what it `takes` and `needs`, and implements `apply`; calling it checks both sides:
+
+        requires   the right kind of model, the data it needs
+        ensures    the model that came in is unchanged; the signature is as declared; outputs are finite;
+                   an ONNX node still tells the user's module that it came from
+    """
+
+    takes: ClassVar[Kind] = "onnx"
+    needs: ClassVar[frozenset[Literal["calibrate", "train"]]] = frozenset()
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """Why this technique cannot run on this machine, and the command that mends it; None when it can."""
+        return None
+
+    @abstractmethod
+    def apply(self, model: Model, task: "Task") -> Model:
+        """A new model.
+
+        Raises:
+            NotApplicable: this model gives it nothing to do; says why.
+        """
+
+    def signature(self, before: Signature) -> Signature:
+        """The signature it leaves; the same unless a technique declares another."""
+        return before
+
+    @final
+    def __call__(self, model: Model, task: "Task") -> Model:
+        """Apply with both contracts checked; the step is added to the model's history."""
+        if isinstance(model, TorchModel) != (self.takes == "torch"):
+            raise InputError(f"{self} takes a {self.takes} model", "put it on the other side of `export`")
+        if reason := self.missing():
+            raise MissingError(f"{self} cannot run here", reason)
+        for split in self.needs:
+            task.split(split)
+        before = model.digest()
+        made = self.apply(model, task)
+        if model.digest() != before:
+            raise ContractError(f"{self} changed the model that it was given")
+        if isinstance(made, OnnxModel) and isinstance(model, OnnxModel):
+            made = OnnxModel(carry(model.proto, made.proto))
+            if lost := missing_names(model.proto, made.proto):
+                raise ContractError(f"{self} lost the source module of {len(lost)} nodes, {lost[0]!r} among them")
+        if made.signature != self.signature(model.signature):
+            raise ContractError(f"{self} left the signature {made.signature}, declared {self.signature(model.signature)}")
+        _finite(self, made, task)
+        return made.then(made.module, str(self)) if isinstance(made, TorchModel) else made.then(made.proto, str(self))
+
+    def __str__(self) -> str:
+        """As a recipe writes it: the name of its file, and the settings that are not the default."""
+        name = type(self).__module__.rpartition(".")[2]
+        said = [f"{f.name}={_plain(getattr(self, f.name))}" for f in fields(self) if getattr(self, f.name) != f.default]
+        return f"{name}({', '.join(said)})" if said else name
+
+
+def _plain(value: object) -> str:
+    """A setting as a recipe writes it: barewords for text, () around several."""
+    return f"({' '.join(map(_plain, value))})" if isinstance(value, tuple) else str(value)
+
+
+def _finite(step: Technique, model: Model, task: "Task") -> None:
+    """Run a few real samples, on whichever engine is here, and refuse answers that are not numbers."""
+    from hasten.engine import available
+
+    data = task.sample()
+    for engine in available("torch" if isinstance(model, TorchModel) else "onnx")[:1]:
+        with engine.compile(model) as session:
+            count = 8 if model.signature.batch else model.signature.fixed_batch
+            feed = {k: np.resize(v, (count, *v.shape[1:])) for k, v in next(data.batches(count)).items()}
+            for name, array in session(feed).items():
+                if array.dtype.kind == "f" and not np.isfinite(array).all():
+                    raise ContractError(f"{step} gives values of {name!r} that are not finite")

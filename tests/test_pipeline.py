@@ -1,0 +1,135 @@
+"""The pipeline: what it decides and how clearly, what it refuses, and that it survives JSON."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from hasten.errors import InputError, MissingError
+from hasten.model import Signature, Tensor
+from hasten.pipeline import Answer, Pipeline, Prepare, Window
+
+
+def classes(**settings) -> Pipeline:
+    return Pipeline(answer=Answer("classes", **settings))
+
+
+def signature(*shape) -> Signature:
+    return Signature((Tensor("image", "float32", ("N", 3)),), (Tensor("logits", "float32", shape),))
+
+
+def test_survives_json():
+    whole = Pipeline(
+        {"image": Prepare("image", size=(224, 320), mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0))},
+        Window(2.0, 15.0, 0.5),
+        Answer("events", labels=("shot", "pass"), threshold=0.25),
+    )
+    assert Pipeline.from_json(json.loads(json.dumps(whole.to_json()))) == whole
+    assert Pipeline.from_json(json.loads(json.dumps(Pipeline().to_json()))) == Pipeline()
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "what"),
+    [
+        (Pipeline({"image": Prepare("image")}), "prepare image (image)"),
+        (Pipeline(window=Window(1.0, 10.0, 1.0)), "the time window"),
+        (Pipeline(answer=Answer("boxes")), "answers as boxes"),
+        (Pipeline(answer=Answer("events")), "answers as events"),
+    ],
+)
+def test_refuses_what_needs_native_code(pipeline, what):
+    for use in (pipeline.require, lambda: pipeline.prepared({}), lambda: pipeline.decide({"y": np.zeros((1, 2))})):
+        with pytest.raises(MissingError) as refusal:
+            use()
+        assert str(refusal.value) == (
+            f"this version of hasten has no native code for {what}; "
+            "use arrays that are already prepared, or a newer version"
+        )
+
+
+def test_an_array_is_prepared_already():
+    raw = {"image": np.ones((2, 3), np.float32)}
+    assert Pipeline({"image": Prepare()}).prepared(raw)["image"] is raw["image"]
+
+
+def test_classes_are_best_first_and_ties_go_to_the_first():
+    scores = {"y": np.array([[1, 5, 3], [2, 2, 0]], np.float32), "other": np.zeros((2, 9))}
+    assert classes().decide(scores) == [[1], [0]]
+    assert classes(top_k=2).decide(scores) == [[1, 2], [0, 1]]
+    assert classes(top_k=9).decide(scores) == [[1, 2, 0], [0, 1, 2]]
+
+
+def test_unsigned_scores_are_not_wrapped():
+    assert classes().decide({"y": np.array([[0, 200, 7]], np.uint8)}) == [[1]]
+
+
+def test_classes_nest_like_the_axes_between():
+    scores = np.zeros((2, 3, 2, 4), np.float32)
+    scores[..., 1] = 1
+    scores[1, 2, 0, 3] = 2
+    assert classes().decide({"y": scores}) == [[[[1], [1]]] * 3, [[[1], [1]], [[1], [1]], [[3], [1]]]]
+
+
+@pytest.mark.parametrize(
+    ("activation", "low", "high"), [("softmax", 0.6, 0.7), ("sigmoid", 0.8, 0.9), ("none", 1.9, 2.1)]
+)
+def test_a_threshold_is_on_the_activated_score(activation, low, high):
+    scores = {"y": np.array([[2.0, 1.0, 0.0]])}  # softmax 0.665, sigmoid 0.881
+    assert classes(activation=activation, threshold=low).decide(scores) == [[0]]
+    assert classes(activation=activation, threshold=high).decide(scores) == [[]]
+
+
+def test_a_tensor_decides_nothing():
+    outputs = {"y": np.zeros((3, 2))}
+    assert Pipeline().decide(outputs) == [None] * 3
+    assert Pipeline().margin(outputs) is None
+
+
+def test_margin_is_the_smallest_gap():
+    scores = {"y": np.array([[9.0, 5.0, 4.5], [3.0, 1.0, 0.0]])}
+    assert classes().margin(scores) == 2.0
+    assert classes(top_k=2).margin(scores) == 0.5
+    assert classes(threshold=3.25).margin(scores) == 0.25
+    assert classes().margin({"y": np.ones((4, 1))}) is None
+
+
+@given(
+    arrays(np.float64, (3, 5), elements=st.floats(-8, 8)),
+    arrays(np.float64, (3, 5), elements=st.floats(-0.49, 0.49)),
+    st.sampled_from(["none", "softmax", "sigmoid"]),
+    st.integers(1, 5),
+    st.none() | st.floats(0.1, 0.9),
+)
+def test_no_decision_changes_within_half_the_margin(scores, shift, activation, top_k, threshold):
+    pipeline = classes(activation=activation, top_k=top_k, threshold=threshold)
+    margin = pipeline.margin({"y": scores})
+    assert margin is not None
+    if margin > 1e-6:
+        assert pipeline.decide({"y": scores + shift * margin}) == pipeline.decide({"y": scores})
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "shape", "sentence"),
+    [
+        (Pipeline({"img": Prepare()}), ("N", 4), "the pipeline prepares 'img'; the network's inputs are ['image']"),
+        (
+            classes(),
+            ("N",),
+            "the pipeline answers with classes, but the first output is logits float32 [N]; "
+            "scores [N, ..., classes] have to come first",
+        ),
+        (
+            classes(labels=("a", "b")),
+            ("N", 3),
+            "the pipeline has 2 labels, and the first output is logits float32 [N, 3]; give one label for each class",
+        ),
+    ],
+)
+def test_has_to_speak_of_this_network(pipeline, shape, sentence):
+    with pytest.raises(InputError) as refusal:
+        pipeline.check(signature(*shape))
+    assert str(refusal.value) == sentence
+    classes(labels=("a", "b", "c")).check(signature("N", 3))
