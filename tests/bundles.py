@@ -27,7 +27,7 @@ def save(path: Path, nodes: list[onnx.NodeProto], inputs: dict, outputs: dict, w
     def tensors(shapes: dict) -> list[onnx.ValueInfoProto]:
         return [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
 
-    constants = [numpy_helper.from_array(array, name) for name, array in weights.items()]
+    constants = [numpy_helper.from_array(np.asarray(array), name) for name, array in weights.items()]
     graph = helper.make_graph(nodes, "net", tensors(inputs), tensors(outputs), constants)
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(proto)
@@ -41,14 +41,16 @@ def weights(seed: int = 0) -> dict[str, np.ndarray]:
     return {"body": body, "head": rng.normal(size=(HIDDEN, CLASSES)).astype(np.float32)}
 
 
-def whole(path: Path, batch: int | str = "N", seed: int = 0) -> Path:
-    """x [batch, 6] -> logits [batch, 3]."""
-    nodes = [
-        helper.make_node("MatMul", ["x", "body"], ["h"]),
-        helper.make_node("Relu", ["h"], ["features"]),
-        helper.make_node("MatMul", ["features", "head"], ["logits"]),
-    ]
-    return save(path, nodes, {"x": [batch, FEATURES]}, {"logits": [batch, CLASSES]}, weights(seed))
+def whole(path: Path, batch: int | str = "N", seed: int = 0, int8: bool = False) -> Path:
+    """x [batch, 6] -> logits [batch, 3]; `int8`: the features go through a grid of 256 steps."""
+    constants = weights(seed)
+    nodes = [helper.make_node("MatMul", ["x", "body"], ["h"]), helper.make_node("Relu", ["h"], ["features"])]
+    if int8:
+        constants |= {"step": np.float32(0.05), "zero": np.uint8(0)}
+        nodes.append(helper.make_node("QuantizeLinear", ["features", "step", "zero"], ["grid"]))
+        nodes.append(helper.make_node("DequantizeLinear", ["grid", "step", "zero"], ["rounded"]))
+    nodes.append(helper.make_node("MatMul", ["rounded" if int8 else "features", "head"], ["logits"]))
+    return save(path, nodes, {"x": [batch, FEATURES]}, {"logits": [batch, CLASSES]}, constants)
 
 
 def encoder(path: Path, batch: int | str = "N") -> Path:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from bundles import engine, forge, make, samples
 
-from hasten import files
+from hasten import files, find
 from hasten.bundle import Bundle, is_bundle
 from hasten.data import Data
 from hasten.errors import ContractError, InputError, MissingError, Unmet
@@ -27,11 +27,22 @@ EXACT = 1e-5  # six features, f32: a handful of spacings at magnitude 10
 def test_what_is_written_is_what_is_loaded(tmp_path):
     make(tmp_path / "b")
     with Bundle.load(str(tmp_path / "b")) as bundle:
-        assert bundle.signature == Signature((Tensor("x", "float32", ("N", 6)),), (Tensor("logits", "float32", ("N", 3)),))
+        assert bundle.signature == Signature(
+            (Tensor("x", "float32", ("N", 6)),), (Tensor("logits", "float32", ("N", 3)),)
+        )
         (stage,) = bundle.stages
-        assert (stage.name, stage.file, stage.engine, stage.when) == ("model", tmp_path / "b/model.onnx", engine(), "always")
+        assert (stage.name, stage.file, stage.engine, stage.when) == (
+            "model",
+            tmp_path / "b/model.onnx",
+            engine(),
+            "always",
+        )
         assert bundle.pipeline == Pipeline(answer=Answer("classes", labels=("a", "b", "c")))
-        assert (bundle.recipe, bundle.measurements, bundle.conditions) == ("simplify", {"latency_p50_ms": 0.5}, {"cpu": "a CPU"})
+        assert (bundle.recipe, bundle.measurements, bundle.conditions) == (
+            "simplify",
+            {"latency_p50_ms": 0.5},
+            {"cpu": "a CPU"},
+        )
         assert set(bundle.versions) == {"hasten", "python", "numpy", "onnxruntime"}
         assert bundle.versions["numpy"] == np.__version__
     assert sorted(p.name for p in (tmp_path / "b").iterdir()) == ["bundle.json", "golden", "model.onnx", "report.html"]
@@ -103,13 +114,28 @@ def test_golden_cases_are_clearly_decided_and_whole(tmp_path):
     largest = np.abs(bundles.answers(samples().inputs["x"])).max()
     assert 0 < tolerance <= largest * 2**-13 * 1.001
     for case in index["cases"]:
-        raw, prepared, output = (np.load(tmp_path / "b" / case[k][t]) for k, t in (("raw", "x"), ("prepared", "x"), ("output", "logits")))
+        raw, prepared, output = (
+            np.load(tmp_path / "b" / case[k][t]) for k, t in (("raw", "x"), ("prepared", "x"), ("output", "logits"))
+        )
         assert raw.tobytes() == prepared.tobytes()
         assert np.abs(output - bundles.answers(raw)).max() < EXACT
         second, best = np.sort(output[0])[-2:]
         assert case["margin"] == pytest.approx(best - second)
         assert case["margin"] >= 10 * tolerance
         assert case["decision"] == [[int(output[0].argmax())]]
+
+
+@pytest.mark.parametrize(
+    ("settings", "int8", "share"),
+    [({}, True, 2**-5), ({"hint": "bf16"}, False, 2**-4), ({"hint": "bf16"}, True, 2**-4)],
+)
+def test_the_coarsest_precision_sets_the_tolerance(tmp_path, settings, int8, share):
+    fast = find.engine("openvino")(threads=1, **settings)
+    stage = Stage.of(bundles.whole(tmp_path / "whole.onnx", int8=int8), fast)
+    make(tmp_path / "b", stages=[stage], cases=samples(200)).close()
+    tolerance = json.loads((tmp_path / "b/golden/cases.json").read_text())["tolerance"]["logits"]
+    candidates = samples(200).inputs["x"][np.random.default_rng(0).permutation(200)[:16]]
+    assert tolerance == pytest.approx(share * np.abs(bundles.answers(candidates)).max(), rel=0.1)  # bf16 and INT8 round
 
 
 def test_unclear_samples_are_no_golden_cases(tmp_path):
@@ -139,7 +165,12 @@ def test_a_tensor_name_need_not_be_a_file_name(tmp_path):
 
     nodes = [helper.make_node("Relu", ["a/../b:0"], ["out put"])]
     path = bundles.save(tmp_path / "odd.onnx", nodes, {"a/../b:0": ["N", 6]}, {"out put": ["N", 6]}, {})
-    make(tmp_path / "b", stages=[Stage.of(path, engine())], cases=Data({"a/../b:0": samples().inputs["x"]}), pipeline=Pipeline())
+    make(
+        tmp_path / "b",
+        stages=[Stage.of(path, engine())],
+        cases=Data({"a/../b:0": samples().inputs["x"]}),
+        pipeline=Pipeline(),
+    )
     Bundle.load(tmp_path / "b").close()
     assert (tmp_path / "b/golden/000/raw.0.npy").exists()
 
@@ -222,11 +253,12 @@ def test_an_output_may_differ_by_its_tolerance_and_no_more(tmp_path):
 
 
 def test_threads_never_exceed_the_cores(tmp_path):
-    make(tmp_path / "b", stages=[Stage.of(bundles.whole(tmp_path / "w.onnx"), engine(threads=500))])
+    cores = len(os.sched_getaffinity(0))
+    make(tmp_path / "b", stages=[Stage.of(bundles.whole(tmp_path / "w.onnx"), engine(threads=cores + 2))])
     with Bundle.load(tmp_path / "b", verify=False) as bundle:
         (stage,) = bundle.stages
-        assert stage.engine.threads == 500
-        assert stage.settled().threads == len(os.sched_getaffinity(0))
+        assert stage.engine.threads == cores + 2
+        assert stage.settled().threads == cores
     assert replace(stage, engine=engine(1)).settled().threads == 1
 
 
@@ -247,7 +279,8 @@ def test_threads_never_exceed_the_cores(tmp_path):
         (
             {"measurements": {"speedup": float("nan")}},
             ContractError,
-            "the bundle was given a value that JSON has no word for: Out of range float values are not JSON compliant: nan",
+            "the bundle was given a value that JSON has no word for: "
+            "Out of range float values are not JSON compliant: nan",
         ),
     ],
 )

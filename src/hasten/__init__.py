@@ -5,7 +5,9 @@
 Names are imported when first used, so that `import hasten` costs nothing and needs neither torch nor an engine.
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 __version__ = "0.1.0"
@@ -26,3 +28,14 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """Keeps `hasten.boost` and `hasten.export` the functions: importing a submodule would put the module in their place."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name not in _PUBLIC:
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

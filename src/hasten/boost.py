@@ -1,4 +1,4 @@
-"""boost: measure the baselines, try what could be faster, keep the fastest that loses nothing, and ship it as a bundle."""
+"""boost: measure the baselines, try what could be faster, and ship the fastest that stays within the budget."""
 
 import json
 import time
@@ -21,7 +21,7 @@ from hasten.search.progress import Progress, Silent
 from hasten.search.trial import Trial
 from hasten.search.workshop import Workshop
 from hasten.stage import Stage
-from hasten.task import Task
+from hasten.task import Split, Task
 
 FINALISTS = 4
 NEAR = 1.15  # a finalist's p50 is at most this times the best: screening is not exact
@@ -101,7 +101,7 @@ def boost(
 
 
 def _settings(task: Task, names: Sequence[str]) -> list[Engine]:
-    """Every engine asked for (or here) in every setting worth trying at full precision; eager torch is always the baseline."""
+    """Every engine asked for, or here, in every setting worth trying; eager torch is always the baseline."""
     chosen = {name: find.engine(name) for name in names} or {n: k for n, k in find.engines().items() if not k.missing()}
     for name, kind in chosen.items():
         if reason := kind.missing():
@@ -119,14 +119,10 @@ def check(task: Task) -> None:
     Raises:
         InputError: a part is missing or does not fit.
     """
-    if isinstance(task.model, Path):
-        from hasten.diagnose.hostile import admit
-
-        admit(task.model)
-    signature = task.original.signature
-    for split in ("calibrate", "validate", "test"):
+    splits: tuple[Split, ...] = ("calibrate", "validate", "test")
+    for split in splits:
         if split == "validate" or getattr(task, split) is not None:
-            task.split(split).check(signature, f"{split} data")
+            task.split(split)
 
 
 def _search(
@@ -144,7 +140,7 @@ def _search(
             "baselines": _json(rows),
             "winner": winner.to_json(),
             "trials": [],
-            "verdict": f"{winner.engine} answers in {winner.latency_p50_ms:.3g} ms without any change: no more is needed",
+            "verdict": f"{winner.engine} takes {winner.latency_p50_ms:.3g} ms as the model is: no more is needed",
         }
     bench.refer(baselines)
     tried = list(_candidates(bench, [e for e in engines if e.takes == "onnx"], recipes, budget, progress, began))
@@ -227,13 +223,15 @@ def _refusal(winner: Trial, budget: Budget) -> str:
     """Why the winner is not good enough; empty when it is."""
     low = winner.speedup_ci95[0] if winner.speedup_ci95 else 0.0
     if (winner.accuracy_drop or 0) > budget.max_drop:
-        return f"the fastest candidate within the budget on validate loses {winner.accuracy_drop:.4g} on test; {budget.max_drop:g} is allowed"
+        lost = f"loses {winner.accuracy_drop:.4g} on {winner.split}; {budget.max_drop:g} is allowed"
+        return f"{winner.label}, the fastest within the budget on validate, {lost}"
     if budget.speedup and (winner.speedup or 0) < budget.speedup:
         return (
             f"{budget.speedup:g}x was asked for; the best within the budget is {winner.speedup:.2f}x ({winner.label})"
         )
     if budget.latency_ms and (winner.latency_p50_ms or 0) > budget.latency_ms:
-        return f"{budget.latency_ms:g} ms was asked for; the best within the budget takes {winner.latency_p50_ms:.3g} ms ({winner.label})"
+        best = f"the best within the budget takes {winner.latency_p50_ms:.3g} ms ({winner.label})"
+        return f"{budget.latency_ms:g} ms was asked for; {best}"
     if low <= 1:
         return "nothing within the budget is faster than the model as it is"
     return ""

@@ -163,7 +163,7 @@ class Bundle:
     def _fill(self, cases: Data, report: str | None) -> None:
         """Everything beside the stages: golden cases, report, bundle.json."""
         self._check({s.file.name: "" for s in self.stages})
-        precisions = {s.precision for s in self.stages}
+        precisions = {p for s in self.stages for p in s.precisions}
         Golden.make(self.folder, cases, self.signature, self.pipeline, self._infer, precisions)
         if report is not None:
             files.write(self.folder / REPORT, report)

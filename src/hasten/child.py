@@ -1,8 +1,8 @@
 """A child process that serves the methods of one object, under a memory and a time limit.
 
-Engines hang or crash on hostile graphs, quantizers leak, and two sessions in one process disturb each other's timings: so
-whatever is untrusted, experimental or timed lives in a child. Requests and answers are JSON lines on two pipes; what
-libraries print goes to a log. A child ends with its parent, however that ends.
+Engines hang or crash on hostile graphs, quantizers leak, and two sessions in one process disturb each other's timings:
+so whatever is untrusted, experimental or timed lives in a child. Requests and answers are JSON lines on two pipes of
+their own; what libraries print goes to a log. A child ends with its parent, however that ends.
 """
 
 import contextlib
@@ -20,15 +20,15 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from hasten import errors
 from hasten.errors import HastenError
 
-_POLL_S = 0.02
+_POLL_S = 0.02  # between looks at the memory, where it is limited
 
 
-class ChildDied(HastenError):
+class ChildDied(HastenError):  # noqa: N818 - it says what happened
     """The child was killed by a limit, crashed, or raised something that is not a HastenError."""
 
 
@@ -37,8 +37,10 @@ class Child:
 
     def __init__(self, target: str, *, memory_mb: int | None = None, cpus: Sequence[int] | None = None) -> None:
         """
+        Make it in a thread that lives as long as the child: the kernel ends a child with the thread that started it.
+
         Args:
-            target: "module:Class"; the class is made in the child without arguments.
+            target: "module:Class"; the class is made in the child, without arguments, when it is first called.
             memory_mb: resident memory above which the child is killed.
             cpus: the processors it may use; None: those of this process.
         """
@@ -48,10 +50,25 @@ class Child:
         self._from, child_out = os.pipe()
         self._buffer = b""
         pinned = ",".join(map(str, cpus or sorted(os.sched_getaffinity(0))))
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "hasten.child", target, str(child_in), str(child_out), pinned, str(os.getpid())],
-            pass_fds=(child_in, child_out), stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])})
+        source = str(Path(__file__).parents[1])
+        self._process = subprocess.Popen(  # -P: a file of the user's folder does not stand in for a library's
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "hasten.child",
+                target,
+                str(child_in),
+                str(child_out),
+                pinned,
+                str(os.getpid()),
+            ],
+            pass_fds=(child_in, child_out),
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(dict.fromkeys([source, *filter(None, sys.path)]))},
+        )
         os.close(child_in)
         os.close(child_out)
 
@@ -66,30 +83,37 @@ class Child:
             HastenError: the one that the method raised.
             ChildDied: over a limit, crashed, or any other exception; the last lines of its log are in the sentence.
         """
+        if self._to < 0:
+            raise ChildDied(f"the child process {self.target} has ended", "start another")
         try:
-            _send(self._to, {"method": method, "arguments": arguments})
+            _send(self._to, json.dumps({"method": method, "arguments": arguments}))
         except BrokenPipeError:
-            self._end("ended")
+            self._end()
+        answer = json.loads(self._line(timeout_s))
+        if "raised" in answer:
+            kind = getattr(errors, answer["raised"], None)
+            if isinstance(kind, type) and issubclass(kind, HastenError):
+                raise kind(answer["what"], answer["mend"])
+            raise ChildDied(f"{self.target}.{method} raised {answer['raised']}: {answer['what']}")
+        return answer["answer"]
+
+    def _line(self, timeout_s: float) -> bytes:
+        """The next line that the child writes."""
         deadline = time.monotonic() + timeout_s
         while b"\n" not in self._buffer:
-            ready, _, _ = select.select([self._from], [], [], _POLL_S)
+            left = deadline - time.monotonic()
+            ready, _, _ = select.select([self._from], [], [], max(0.0, min(left, _POLL_S) if self.memory_mb else left))
             if ready:
                 piece = os.read(self._from, 1 << 20)
                 if not piece:
-                    self._end("crashed")
+                    self._end()
                 self._buffer += piece
-            elif time.monotonic() > deadline:
+            elif time.monotonic() >= deadline:
                 self._end(f"took longer than {timeout_s:g} s")
             elif self.memory_mb and self.resident_mb() > self.memory_mb:
                 self._end(f"used more than {self.memory_mb} MB")
         line, _, self._buffer = self._buffer.partition(b"\n")
-        answer = json.loads(line)
-        if "raised" in answer:
-            kind = getattr(errors, answer["raised"], None)
-            if kind is not None:
-                raise kind(answer["what"], answer["mend"])
-            raise ChildDied(f"{self.target}.{method} raised {answer['raised']}: {answer['what']}")
-        return answer["answer"]
+        return line
 
     def resident_mb(self) -> float:
         """Resident memory now, in MB; 0 once it has ended."""
@@ -111,23 +135,31 @@ class Child:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
-    def _end(self, why: str) -> None:
-        if why in ("crashed", "ended"):
-            code = self._process.wait(10)
-            why = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    def _end(self, why: str = "") -> NoReturn:
+        """Close, and say why: the limit given, else how the process itself ended."""
+        if not why:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(5)
+            code = self._process.poll()
+            ended = (
+                f"was killed by {signal.Signals(-code).name}" if code and code < 0 else f"ended with exit code {code}"
+            )
+            why = "stopped answering" if code is None else ended
         self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - 2000))
         last = self._log.read().decode(errors="replace").strip().splitlines()[-1:]
         self.close()
         raise ChildDied(f"the child process {self.target} {why}{': ' + last[0][:300] if last else ''}")
 
 
-def _send(pipe: int, message: dict[str, Any]) -> None:
-    line = json.dumps(message).encode() + b"\n"
+def _send(pipe: int, message: str) -> None:
+    line = message.encode() + b"\n"
     while line:
-        line = line[os.write(pipe, line):]
+        line = line[os.write(pipe, line) :]
 
 
 def _serve(target: str, inlet: int, outlet: int, cpus: str, parent: int) -> None:
@@ -144,13 +176,14 @@ def _serve(target: str, inlet: int, outlet: int, cpus: str, parent: int) -> None
         for line in requests:
             request = json.loads(line)
             try:
-                served = served or getattr(importlib.import_module(module), name)()
-                reply = {"answer": getattr(served, request["method"])(**request["arguments"])}
+                if served is None:
+                    served = getattr(importlib.import_module(module), name)()
+                reply = json.dumps({"answer": getattr(served, request["method"])(**request["arguments"])})
             except HastenError as fault:
-                reply = {"raised": type(fault).__name__, "what": fault.what, "mend": fault.mend}
-            except BaseException as fault:
+                reply = json.dumps({"raised": type(fault).__name__, "what": fault.what, "mend": fault.mend})
+            except BaseException as fault:  # whatever it is, the parent is to hear of it
                 traceback.print_exc()
-                reply = {"raised": type(fault).__name__, "what": str(fault)[:500], "mend": ""}
+                reply = json.dumps({"raised": type(fault).__name__, "what": str(fault)[:500], "mend": ""})
             _send(outlet, reply)
 
 

@@ -26,7 +26,7 @@ class Compiled(ABC):
 
     @abstractmethod
     def run(self, feed: Arrays) -> dict[str, np.ndarray]:
-        """Outputs by name; the arrays may be reused by the next call."""
+        """Outputs by name, in arrays that later calls, of whatever batch, and `close` leave alone."""
 
     @abstractmethod
     def layers(self) -> list[Layer]:
@@ -86,8 +86,7 @@ class Engine(ABC):
         except (InputError, MissingError):
             raise
         except Exception as fault:
-            said = str(fault).strip().splitlines() or [type(fault).__name__]
-            raise InputError(f"{name} refuses the model: {said[-1][:300]}", "try another engine") from fault
+            raise InputError(f"{name} refuses the model: {_said(fault)}", "try another engine") from fault
 
     def __str__(self) -> str:
         name = type(self).__module__.rpartition(".")[2]
@@ -106,11 +105,18 @@ class Session:
         """Named arrays in, named arrays out, names, dtypes and shapes checked on both sides.
 
         Raises:
-            InputError: the feed does not fit the signature.
+            InputError: the feed does not fit the signature, or the engine fails on it, in its own words.
             ContractError: the engine's answer does not.
         """
         self.signature.check(feed)
-        answer = self.compiled.run(feed)
+        try:
+            answer = self.compiled.run(feed)
+        except (InputError, MissingError):
+            raise
+        except Exception as fault:
+            raise InputError(
+                f"the engine fails on this feed: {_said(fault)}", "see that the model takes such values"
+            ) from fault
         try:
             self.signature.check(answer, "outputs")
         except InputError as fault:
@@ -132,6 +138,12 @@ class Session:
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _said(fault: Exception) -> str:
+    """The last line of an engine's own message."""
+    lines = str(fault).strip().splitlines() or [type(fault).__name__]
+    return lines[-1][:300]
 
 
 def available(takes: str) -> list[Engine]:

@@ -1,12 +1,12 @@
 """What can go wrong, and the exit code each kind gives on the command line.
 
-    HastenError                  70  (never raised itself)
-    ├── Unmet                     1  the answer is no: budget not met, verification failed
-    ├── UsageError                2  an unknown option, engine, metric, technique or setting
-    ├── InputError                3  a file, array or folder that cannot be used
-    │   └── NotApplicable         3  a technique that has nothing to do on this model, and why
-    ├── MissingError              5  a package or device that this machine lacks
-    └── ContractError            70  a technique or an engine that broke its promise: a bug, never the user's
+HastenError                  70  (never raised itself)
+├── Unmet                     1  the answer is no: budget not met, verification failed
+├── UsageError                2  an unknown option, engine, metric, technique or setting
+├── InputError                3  a file, array or folder that cannot be used
+│   └── NotApplicable         3  a technique that has nothing to do on this model, and why
+├── MissingError              5  a package or device that this machine lacks
+└── ContractError            70  a technique or an engine that broke its promise: a bug, never the user's
 """
 
 import difflib
@@ -24,7 +24,7 @@ class HastenError(Exception):
         super().__init__(f"{what}; {mend}" if mend else what)
 
 
-class Unmet(HastenError):
+class Unmet(HastenError):  # noqa: N818 - an answer
     exit_code = 1
 
 
@@ -36,7 +36,7 @@ class InputError(HastenError):
     exit_code = 3
 
 
-class NotApplicable(InputError):
+class NotApplicable(InputError):  # noqa: N818 - an answer
     """Raised by a technique that this model gives nothing to do; the search notes the reason and goes on."""
 
 
@@ -51,5 +51,6 @@ class ContractError(HastenError):
 def unknown(kind: str, name: str, choices: Iterable[str]) -> UsageError:
     """The error for a name that is not one of `choices`, with the nearest one offered."""
     known = sorted(choices)
-    near = difflib.get_close_matches(name, known, 1, 0.5)
-    return UsageError(f"no {kind} is called {name!r}", f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}")
+    near = difflib.get_close_matches(name.lower(), known, 1, 0.5)
+    mend = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
+    return UsageError(f"no {kind} is called {name!r}", mend)

@@ -4,19 +4,20 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hasten.data import Data
 from hasten.engine import Engine, available
 from hasten.errors import HastenError, InputError, MissingError
-from hasten.model import Arrays, OnnxModel, Signature, TorchModel
-from hasten.provenance import label
+from hasten.model import HISTORY, Arrays, OnnxModel, Signature, TorchModel
+from hasten.provenance import MODULE, label, nodes
 
 if TYPE_CHECKING:
+    import onnx
     import onnx_ir
     import torch
 
@@ -145,7 +146,7 @@ def _torchscript(model: TorchModel, example: Arrays) -> "onnx_ir.Model":
 
 
 def _named(graph: "onnx_ir.Model", model: TorchModel) -> OnnxModel:
-    """Names as in the signature, unique, without the wrapper's prefix; shapes of the ends declared as in the signature."""
+    """Names unique, without the wrapper's prefix; names and shapes of the ends as in the signature."""
     import onnx
     import onnx_ir
     from onnx_ir.passes import common
@@ -163,10 +164,22 @@ def _named(graph: "onnx_ir.Model", model: TorchModel) -> OnnxModel:
     for value, tensor in ends:
         value.name, value.shape = tensor.name, onnx_ir.Shape(tensor.shape)
     common.NameFixPass()(graph)
-    proto = onnx_ir.serde.serialize_model(graph)
-    proto = label(proto, root=_ROOT)
+    proto = _bare(label(onnx_ir.serde.serialize_model(graph), root=_ROOT))
     onnx.checker.check_model(proto)
-    return OnnxModel(proto).then(proto, "export") if model.history else OnnxModel(proto)
+    if model.history:
+        proto.metadata_props.add(key=HISTORY, value="\n".join(model.history))
+    return OnnxModel(proto)
+
+
+def _bare(proto: "onnx.ModelProto") -> "onnx.ModelProto":
+    """Without the exporter's own notes: they are longer than the graph, and hold paths of the user's source."""
+    graph = proto.graph
+    for noted in (*nodes(graph), *graph.input, *graph.output, *graph.value_info, *graph.initializer, graph, proto):
+        kept = [p for p in noted.metadata_props if p.key == MODULE]
+        del noted.metadata_props[:]
+        noted.metadata_props.extend(kept)
+        noted.doc_string = ""
+    return proto
 
 
 def _values(graph: "onnx_ir.Model") -> Iterator["onnx_ir.Value"]:
@@ -217,24 +230,28 @@ def _difference(came: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
 
 
 def _brief(fault: Exception) -> str:
-    """The first line of what was said, shortened."""
+    """The first line of what was said at the root of it, shortened."""
     if isinstance(fault, HastenError):
         return str(fault)
+    while isinstance(fault.__cause__, Exception):
+        fault = fault.__cause__
     lines = [line.strip() for line in str(fault).splitlines() if line.strip()]
     return f"{type(fault).__name__}: {lines[0][:200] if lines else 'no reason given'}"
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Both exporters talk: about torchvision, about each other, about every traced branch. Only here is that silenced."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    """Both exporters talk: about torchvision, about each other, about every traced branch. Silenced only here."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "torch.fx")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 

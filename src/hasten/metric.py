@@ -3,13 +3,15 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 
 import numpy as np
 
 from hasten.errors import InputError, unknown
-from hasten.model import Arrays
+from hasten.model import Arrays, Signature
 
 Rows = Callable[[Arrays, np.ndarray], np.ndarray]
+_PIECE = 1024  # samples scored together, so that maps and masks of many samples never lie in memory twice
 
 
 def _mean(rows: np.ndarray) -> float:
@@ -20,12 +22,16 @@ def _mean(rows: np.ndarray) -> float:
 class Metric:
     """One or more figures a sample, and what they come to together.
 
+    The target is what the data has; where it has none, the first output of the original model, unless `labels` says
+    that an answer of a model will not do.
+
     Attributes:
         name: as printed.
         rows: (outputs by name [N, ...], target [N, ...]) -> float array [N] or [N, k], a row a sample.
         total: rows -> the figure; the mean unless said otherwise (F1: from summed counts).
         higher_is_better: False for an error.
-        reference: True when the target is the original model's own answer (its outputs by name, first output).
+        reference: True when the target is always the first output of the original model, whatever the data has.
+        labels: True when the target must be class numbers, 0 up to the last axis of the first output.
     """
 
     name: str
@@ -33,10 +39,33 @@ class Metric:
     total: Callable[[np.ndarray], float] = _mean
     higher_is_better: bool = True
     reference: bool = False
+    labels: bool = False
 
     def drop(self, before: float, after: float) -> float:
         """How much worse `after` is, in the metric's unit; negative when it is better."""
         return before - after if self.higher_is_better else after - before
+
+    def check(self, target: np.ndarray | None, signature: Signature, what: str) -> None:
+        """See before anything is run that there are labels where they are needed, and that the model has their classes.
+
+        Args:
+            target: of the data, or None.
+            signature: of the model.
+            what: the word for this data in the sentence.
+
+        Raises:
+            InputError: no labels, labels that are not whole numbers, or out of range.
+        """
+        if not self.labels:
+            return
+        if target is None:
+            raise InputError(
+                f"{what}: {self.name} needs labels, and the data has no target",
+                "give them as `target`, or use the metric agreement, which compares with the original model",
+            )
+        shape = signature.outputs[0].shape
+        classes = shape[-1] if len(shape) > 1 else None
+        _check_labels(target, classes if isinstance(classes, int) else None, f"{what}: ")
 
 
 @dataclass(frozen=True)
@@ -49,87 +78,188 @@ class Drop:
     n: int  # independent groups behind it
 
 
-def paired_drop(metric: Metric, before: np.ndarray, after: np.ndarray, groups: np.ndarray | None = None,
-                seed: int = 0, repeats: int = 2000) -> Drop:
-    """The drop from `before` to `after` on the same samples, by bootstrap over groups (Efron and Tibshirani 1993).
+def paired_drop(
+    metric: Metric,
+    before: np.ndarray,
+    after: np.ndarray,
+    groups: np.ndarray | None = None,
+    seed: int = 0,
+    repeats: int = 2000,
+) -> Drop:
+    """The drop from `before` to `after` on the same samples, by percentile bootstrap over groups.
+
+    Where only a handful of samples differ at all the interval is too narrow, and where none does it is a point: with n
+    groups, a change that strikes fewer than 3 in n of them can pass unseen. Give enough samples for the drop that
+    matters. Efron and Tibshirani, An Introduction to the Bootstrap, 1993.
 
     Args:
-        before, after: rows [N, ...] of the two models, sample by sample.
+        before, after: rows [N] or [N, k] of the two models, sample by sample.
         groups: int [N]; samples of a group are drawn together. None: each sample its own.
+        seed: the same seed gives the same interval.
         repeats: bootstrap resamples.
+
+    Returns:
+        The drop in the metric's unit; with fewer than two groups its interval is everything.
+
+    Raises:
+        InputError: `before`, `after` and `groups` are not of one length.
     """
+    if before.shape != after.shape or (groups is not None and len(groups) != len(before)):
+        raise InputError(
+            f"rows {list(before.shape)} and {list(after.shape)} cannot be paired",
+            "score both models on the same samples",
+        )
     names, group = np.unique(np.arange(len(before)) if groups is None else groups, return_inverse=True)
     n, rng = len(names), np.random.default_rng(seed)
     value = metric.drop(metric.total(before), metric.total(after))
     if n < 2:
         return Drop(value, -math.inf, math.inf, n)
-    order = np.argsort(group, kind="stable")
-    starts = np.searchsorted(group[order], np.arange(n + 1))
-    plain = metric.total is _mean and before.ndim == 1 and n == len(before)
-    difference = (before - after) * (1 if metric.higher_is_better else -1)
-    drops = np.empty(repeats)
-    for i in range(repeats):
-        drawn = rng.integers(0, n, n)
-        if plain:
-            drops[i] = difference[drawn].mean()
-        else:
-            pick = np.concatenate([order[starts[g]:starts[g + 1]] for g in drawn])
-            drops[i] = metric.drop(metric.total(before[pick]), metric.total(after[pick]))
+    again = _means if metric.total is _mean else _totals
+    drops = again(metric, before, after, group.reshape(-1), rng, repeats)
     low, high = np.quantile(drops, (0.025, 0.975))
     return Drop(value, float(low), float(high), n)
+
+
+def _means(
+    metric: Metric, before: np.ndarray, after: np.ndarray, group: np.ndarray, rng: np.random.Generator, repeats: int
+) -> np.ndarray:
+    """Resampled drops of a mean [repeats], from the sums and sizes of the groups alone."""
+    worse = (before.astype(np.float64) - after).reshape(len(before), -1).mean(1) * (
+        1 if metric.higher_is_better else -1
+    )
+    sums, counts = np.bincount(group, worse), np.bincount(group)
+    drawn = (rng.integers(0, len(sums), len(sums)) for _ in range(repeats))
+    return np.array([sums[d].sum() / counts[d].sum() for d in drawn])
+
+
+def _totals(
+    metric: Metric, before: np.ndarray, after: np.ndarray, group: np.ndarray, rng: np.random.Generator, repeats: int
+) -> np.ndarray:
+    """Resampled drops of any total [repeats], from the rows of the groups drawn."""
+    order = np.argsort(group, kind="stable")
+    counts = np.bincount(group)
+    starts = np.cumsum(counts) - counts
+    drops = np.empty(repeats)
+    for i in range(repeats):
+        drawn = rng.integers(0, len(counts), len(counts))
+        sizes = counts[drawn]
+        within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        pick = order[np.repeat(starts[drawn], sizes) + within]
+        drops[i] = metric.drop(metric.total(before[pick]), metric.total(after[pick]))
+    return drops
+
+
+def _in_pieces(rows: Rows) -> Rows:
+    """The same rows, a thousand samples at a time."""
+
+    @wraps(rows)
+    def scored(outputs: Arrays, target: np.ndarray) -> np.ndarray:
+        if any(len(a) != len(target) for a in outputs.values()):
+            raise InputError(f"{len(_first(outputs))} answers for {len(target)} targets", "give one target a sample")
+        starts = range(0, len(target), _PIECE)
+        return np.concatenate(
+            [rows({k: v[s : s + _PIECE] for k, v in outputs.items()}, target[s : s + _PIECE]) for s in starts]
+        )
+
+    return scored
 
 
 def _first(outputs: Arrays) -> np.ndarray:
     return np.asarray(next(iter(outputs.values())))
 
 
-def _classes(outputs: Arrays, target: np.ndarray) -> np.ndarray:
-    """Logits [N, ..., C] beside labels [N, ...]: one position a row -> [N, P, C]."""
-    logits = _first(outputs)
-    if logits.ndim < 2:
-        raise InputError(f"the first output has shape {list(logits.shape)}", "this metric needs scores [N, ..., classes]")
-    if target.size * logits.shape[-1] != logits.size:
-        raise InputError(f"target {list(target.shape)} does not fit scores {list(logits.shape)}", "give one label for each")
-    if target.size and (target.min() < 0 or target.max() >= logits.shape[-1]):
-        raise InputError(f"labels run from {target.min()} to {target.max()}", f"the model has {logits.shape[-1]} classes, from 0")
-    return logits.reshape(len(logits), -1, logits.shape[-1])
+def _check_labels(target: np.ndarray, classes: int | None, where: str = "") -> None:
+    if target.dtype.kind not in "iub":
+        raise InputError(
+            f"{where}labels are {target.dtype.name}", "give class numbers from 0 on, with .astype(np.int64)"
+        )
+    if target.size and (target.min() < 0 or (classes is not None and target.max() >= classes)):
+        has = f"the model has {classes} classes" if classes is not None else "classes count"
+        raise InputError(f"{where}labels run from {target.min()} to {target.max()}", f"{has}, from 0")
 
 
+def _classes(outputs: Arrays, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scores [N, ..., C] and labels [N, ...] -> [N, P, C] and [N, P]: one position a row."""
+    scores = _first(outputs)
+    if scores.ndim < 2:
+        raise InputError(
+            f"the first output has shape {list(scores.shape)}", "this metric needs scores [N, ..., classes]"
+        )
+    if target.size * scores.shape[-1] != scores.size:
+        raise InputError(
+            f"target {list(target.shape)} does not fit scores {list(scores.shape)}", "give one label for each position"
+        )
+    _check_labels(target, scores.shape[-1])
+    return scores.reshape(len(scores), -1, scores.shape[-1]), target.reshape(len(target), -1)
+
+
+def _pair(outputs: Arrays, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Answers and targets of as many elements -> float64 [N, M] both; [N, 1] and [N] are the same."""
+    answer = _first(outputs)
+    if answer.size != target.size or [d for d in answer.shape if d != 1] != [d for d in target.shape if d != 1]:
+        raise InputError(
+            f"target {list(target.shape)} does not fit answers {list(answer.shape)}",
+            "give it the shape of the first output",
+        )
+    return answer.reshape(len(target), -1).astype(np.float64), target.reshape(len(target), -1).astype(np.float64)
+
+
+@_in_pieces
 def _top1(outputs: Arrays, target: np.ndarray) -> np.ndarray:
-    return np.asarray((_classes(outputs, target).argmax(-1) == target.reshape(len(target), -1)).mean(1), np.float64)
+    scores, labels = _classes(outputs, target)
+    return np.asarray((scores.argmax(-1) == labels).mean(1), np.float64)
 
 
+@_in_pieces
 def _top5(outputs: Arrays, target: np.ndarray) -> np.ndarray:
-    best = np.argsort(-_classes(outputs, target), axis=-1, kind="stable")[..., :5]
-    return np.asarray((best == target.reshape(len(target), -1, 1)).any(-1).mean(1), np.float64)
+    scores, labels = _classes(outputs, target)
+    best = np.argsort(-scores.astype(np.float64), axis=-1, kind="stable")[..., :5]
+    return np.asarray((best == labels[..., None]).any(-1).mean(1), np.float64)
 
 
+@_in_pieces
 def _mse(outputs: Arrays, target: np.ndarray) -> np.ndarray:
-    error = _first(outputs).astype(np.float64) - target
-    return np.asarray(np.square(error).reshape(len(target), -1).mean(1))
+    a, b = _pair(outputs, target)
+    return np.asarray(np.square(a - b).mean(1))
 
 
+@_in_pieces
 def _cosine(outputs: Arrays, target: np.ndarray) -> np.ndarray:
-    a, b = (x.reshape(len(target), -1).astype(np.float64) for x in (_first(outputs), target))
-    return np.asarray((a * b).sum(1) / np.maximum(np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1), 1e-30))
+    a, b = _pair(outputs, target)
+    lengths = np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1)
+    both_zero = (lengths[0] == 0) & (lengths[1] == 0)
+    return np.asarray(np.where(both_zero, 1.0, (a * b).sum(1) / np.maximum(lengths[0] * lengths[1], 1e-300)))
 
 
+@_in_pieces
 def _agreement(outputs: Arrays, target: np.ndarray) -> np.ndarray:
     answer = _first(outputs)
+    if answer.ndim < 2 or answer.shape != target.shape:
+        raise InputError(
+            f"answers {list(answer.shape)} cannot agree with {list(target.shape)}",
+            "this metric needs scores [N, ..., classes]: use mse or cosine",
+        )
     return np.asarray((answer.argmax(-1) == target.argmax(-1)).reshape(len(target), -1).mean(1), np.float64)
 
 
-METRICS = {m.name: m for m in (
-    Metric("top1", _top1),
-    Metric("top5", _top5),
-    Metric("mse", _mse, higher_is_better=False),
-    Metric("cosine", _cosine),
-    Metric("agreement", _agreement, reference=True),
-)}
+METRICS = {
+    m.name: m
+    for m in (
+        Metric("top1", _top1, labels=True),
+        Metric("top5", _top5, labels=True),
+        Metric("mse", _mse, higher_is_better=False),
+        Metric("cosine", _cosine),
+        Metric("agreement", _agreement, reference=True),
+    )
+}
 
 
 def metric(name: str) -> Metric:
-    """A metric by name: top1 and top5 (share, 0..1), mse, cosine, agreement (with the original model's first choice)."""
+    """A metric by name: top1 and top5 (share, 0..1), mse, cosine, agreement (with the original model's first choice).
+
+    Raises:
+        UsageError: there is no such metric; the nearest name is offered.
+    """
     if name not in METRICS:
         raise unknown("metric", name, METRICS)
     return METRICS[name]

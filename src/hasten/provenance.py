@@ -1,7 +1,7 @@
 """Where each ONNX node came from: every node keeps the name of the user's module through every pass.
 
-The name stands in the node's metadata under `hasten.module`. Export puts it there; a file from elsewhere gets the names
-that its exporter left. Library passes drop metadata, so a technique's base class carries the names over after each of them.
+The name stands in the node's metadata under `hasten.module`. Export puts it there; a file from elsewhere gets the
+names that its exporter left. Library passes drop metadata, so the base of techniques carries them over each.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # a bundle runs without the onnx package
     import onnx
 
 MODULE = "hasten.module"
-_DYNAMO = "pkg.torch.onnx.name_scopes"  # that exporter's record: ['', 'stages', 'stages.0', 'stages.0.conv1', 'conv2d_3']
+_DYNAMO = "pkg.torch.onnx.name_scopes"  # its record: ['', 'stages', 'stages.0', 'stages.0.conv1', 'conv2d_3']
 
 
 def nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
@@ -50,23 +50,22 @@ def label(proto: onnx.ModelProto, root: str = "") -> onnx.ModelProto:
 def carry(before: onnx.ModelProto, after: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of `after` in which nodes without a name of `before` got one from there.
 
-    A node is matched by its output, where the same operator gave it; then by its weight, since a folded neighbour leaves
-    its output's name behind; then by any output, by its own name, by its inputs. New nodes (the Q and DQ of a quantizer,
-    say) so take the name of the tensor they were made for, or else that of the nearest neighbour that has one.
+    A node is matched by its output, where the same operator gave it; then by its weight, since a folded neighbour
+    leaves its output's name behind; then by any output, by its own name, by its inputs. New nodes (the Q and DQ of a
+    quantizer, say) so take the name of the tensor they were made for, or else that of the nearest neighbour with one.
     """
     named = type(after)()
     named.CopyFrom(after)
     old = [(n, str(module_of(n))) for n in nodes(label(before).graph)]
-    weights = {w.name for w in before.graph.initializer}
     same_output = {(n.op_type, t): m for n, m in old for t in n.output}
-    same_weight = {(n.op_type, t): m for n, m in reversed(old) for t in n.input if t in weights}
+    same_weight = {(n.op_type, t): m for n, m in reversed(old) for t in n.input[1:] if t}
     names = {n.name: m for n, m in old if n.name}
     tensors = {t: m for n, m in reversed(old) for t in n.input if t} | {t: m for n, m in old for t in n.output if t}
     known = {m for _, m in old}
     for node in nodes(named.graph):
         if module_of(node) not in known:
             _set(node, _first(same_output, ((node.op_type, t) for t in node.output))
-                 or _first(same_weight, ((node.op_type, t) for t in node.input))
+                 or _first(same_weight, ((node.op_type, t) for t in node.input[1:]))
                  or _first(tensors, node.output) or names.get(node.name) or _first(tensors, node.input) or "")
     _spread(list(nodes(named.graph)))
     return named
@@ -94,7 +93,7 @@ def _first(names: dict[Any, str], keys: Iterable[Any]) -> str | None:
 
 
 def _dynamo(node: onnx.NodeProto, weights: set[str], root: str) -> str | None:
-    """From the record of the dynamo exporter; from the weight's own name first, since it gives a conv to its batch norm."""
+    """From the record of the dynamo exporter; it gives a folded conv to its batch norm: the weight knows better."""
     said = next((p.value for p in node.metadata_props if p.key == _DYNAMO), None)
     try:
         *scopes, last = ast.literal_eval(said) if said else [""]
@@ -102,10 +101,9 @@ def _dynamo(node: onnx.NodeProto, weights: set[str], root: str) -> str | None:
         return None
     if not said:
         return None
-    for tensor in node.input:
-        owner, _, parameter = tensor.rpartition(".")
-        if tensor in weights and owner and parameter in ("weight", "bias"):
-            return owner
+    owner = next((t.rpartition(".")[0] for t in node.input if t in weights), "")
+    if "batch_norm" in str(last) and owner:
+        return owner
     path = next((str(s) for s in reversed(scopes) if s), "")
     return path.removeprefix(root).removeprefix(".") or str(last)
 

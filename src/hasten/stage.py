@@ -46,10 +46,11 @@ class Stage:
         return cls(name, file, engine, OnnxModel.load(file).signature)
 
     @property
-    def precision(self) -> str:
-        """i8 where the file computes in INT8 anywhere, else that of the engine's floating-point layers."""
+    def precisions(self) -> set[str]:
+        """That of the engine's floating-point layers, and i8 where the file computes in INT8 anywhere."""
         operators = [node.op_type for node in OnnxModel.load(self.file).proto.graph.node]
-        return "i8" if any("Quantize" in o or o.endswith("Integer") for o in operators) else self.engine.precision
+        int8 = any("Quantize" in o or o.endswith("Integer") for o in operators)
+        return {self.engine.precision} | ({"i8"} if int8 else set())
 
     def require(self) -> None:
         """See that this installation can run the stage.

@@ -2,9 +2,10 @@
 
 import sys
 import traceback
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -14,6 +15,7 @@ from hasten.data import Data
 from hasten.errors import HastenError, InputError
 from hasten.metric import Metric, metric
 from hasten.model import Model, OnnxModel, TorchModel
+from hasten.neighbours import settle
 from hasten.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -51,6 +53,36 @@ class Task:
     space: Mapping[str, Any] = field(default_factory=dict)
     source: Path | None = None  # the task file, where there is one: child processes load it again
 
+    def __post_init__(self) -> None:
+        def must(good: bool, name: str, expected: str) -> None:
+            if not good:
+                raise InputError(
+                    f"the task's {name} is of type {type(getattr(self, name)).__name__}", f"give {expected}"
+                )
+
+        must(isinstance(self.name, str) and bool(self.name), "name", "a text that is not empty")
+        must(
+            isinstance(self.model, Path)
+            or (callable(self.model) and not hasattr(self.model, "state_dict"))
+            or isinstance(self.model, type),
+            "model",
+            "a function without arguments that returns the module, or the Path of an ONNX file",
+        )
+        must(isinstance(self.metric, str | Metric), "metric", "a Metric, or one of its names")
+        for part in ("train", "calibrate", "validate", "test"):
+            source = getattr(self, part)
+            must(
+                source is None or isinstance(source, Data) or callable(source),
+                part,
+                "Data, or a function that returns it",
+            )
+        must(self.loss is None or callable(self.loss), "loss", "a function (outputs, target) -> scalar")
+        must(isinstance(self.pipeline, Pipeline), "pipeline", "a Pipeline")
+        must(isinstance(self.students, Mapping), "students", "a dict of smaller networks by name")
+        must(isinstance(self.space, Mapping), "space", "a dict")
+        if isinstance(self.metric, str):
+            metric(self.metric)
+
     @cached_property
     def measure(self) -> Metric:
         """The metric itself."""
@@ -58,49 +90,79 @@ class Task:
 
     @cached_property
     def original(self) -> Model:
-        """The model as it was trained.
+        """The model as it was trained; a file has passed the gate.
 
         Raises:
-            InputError: it cannot be built or read.
+            InputError: it cannot be built, read, or used without danger.
         """
         if isinstance(self.model, Path):
+            from hasten.diagnose.hostile import admit
             from hasten.provenance import label
 
-            return OnnxModel(label(OnnxModel.load(self.model).proto), self.model)
-        try:
-            module = self.model()
-        except HastenError:
-            raise
-        except Exception as fault:
-            raise InputError(f"the task's model raises {_where(fault, self.source)}", "mend the function that builds it") from fault
+            return OnnxModel(label(admit(self.model).proto), self.model)
+        import torch
+
+        module = self._asked(self.model, "model")
+        if not isinstance(module, torch.nn.Module):
+            raise InputError(
+                f"the task's model gives a value of type {type(module).__name__}",
+                "return the module itself, with its weights loaded",
+            )
         return TorchModel.of(module, self.sample().take(slice(0, 1)).inputs)
 
     def split(self, name: Split) -> Data:
-        """One part of the data, loaded once and checked against the model where that is an ONNX file.
+        """One part of the data, loaded once and checked against the model, and where it is scored against the metric.
 
         Raises:
             InputError: the task has none, or what it has cannot be used.
         """
+        if name not in self._checked:
+            data = self._read(name).check(self.original.signature, name)
+            if name in ("validate", "test"):
+                self.measure.check(data.target, self.original.signature, name)
+            self._checked[name] = data
+        return self._checked[name]
+
+    def sample(self) -> Data:
+        """A few real inputs, without a purpose of their own: the first of whichever part there is."""
+        part = next(
+            (n for n in ("calibrate", "validate", "train", "test") if getattr(self, n) is not None), "calibrate"
+        )
+        return self._read(part).take(slice(0, 64))
+
+    def _read(self, name: str) -> Data:
         if name not in self._loaded:
             source = getattr(self, name)
             if source is None:
                 raise InputError(f"the task {self.name!r} has no {name} data", f"give it: Task(..., {name}=...)")
-            try:
-                data = source if isinstance(source, Data) else source()
-            except HastenError:
-                raise
-            except Exception as fault:
-                raise InputError(f"the task's {name} data raises {_where(fault, self.source)}", "mend the function that loads it") from fault
-            self._loaded[name] = data
+            data = source if isinstance(source, Data) else self._asked(source, f"{name} data")
+            if not isinstance(data, Data):
+                raise InputError(
+                    f"the task's {name} data is of type {type(data).__name__}",
+                    "return Data({<input name>: array}, target)",
+                )
+            self._loaded[name] = data.finite(name)
         return self._loaded[name]
 
-    def sample(self) -> Data:
-        """A few real inputs, without a purpose of their own: the first of whichever part there is."""
-        part = next((n for n in ("calibrate", "validate", "train", "test") if getattr(self, n) is not None), "calibrate")
-        return self.split(part).take(slice(0, 64))  # type: ignore[arg-type]
+    def _asked(self, function: Callable[[], Any], what: str) -> Any:
+        """The answer of one of the user's functions, with its neighbours at hand; what it raises becomes a sentence."""
+        if self.source:
+            settle(self.source.parent)
+        try:
+            return function()
+        except (HastenError, KeyboardInterrupt):
+            raise
+        except (Exception, SystemExit) as fault:
+            raise InputError(
+                f"the task's {what} raises {_where(fault, self.source)}", "mend the function that gives it"
+            ) from fault
 
     @cached_property
     def _loaded(self) -> dict[str, Data]:
+        return {}
+
+    @cached_property
+    def _checked(self) -> dict[str, Data]:
         return {}
 
     @classmethod
@@ -112,47 +174,66 @@ class Task:
         """
         path = Path(path).resolve()
         if not path.is_file():
-            raise InputError(f"{path} does not exist", "check the path of the task file")
-        spec = spec_from_file_location(f"hasten_task_{path.parent.name}", path)
+            raise InputError(
+                f"{path} {'is a folder' if path.is_dir() else 'does not exist'}", "give the path of the task file"
+            )
+        spec = spec_from_file_location(f"hasten_task_{path.parent.name}_{zlib.crc32(bytes(path)):08x}", path)
         if spec is None or spec.loader is None:
             raise InputError(f"{path} is not a Python file", "a task file is a .py that defines `task = Task(...)`")
-        module, before = module_from_spec(spec), set(sys.modules)
-        sys.path.insert(0, str(path.parent))
+        module = module_from_spec(spec)
+        settle(path.parent)
+        sys.modules[spec.name] = module  # as dataclasses, pickles and exporters expect of any module
         try:
             spec.loader.exec_module(module)
-        except HastenError:
+        except HastenError as fault:
+            raise type(fault)(f"{path}: {fault.what}{_place(fault, path)}", fault.mend) from fault
+        except KeyboardInterrupt:
             raise
-        except BaseException as fault:
-            if isinstance(fault, KeyboardInterrupt):
-                raise
+        except BaseException as fault:  # SystemExit too: a file that ends the process
             raise InputError(f"{path} raises {_where(fault, path)}", "mend the task file") from fault
-        finally:  # its neighbours (net.py, data.py) are its own: another task may have files of the same names
-            for name in set(sys.modules) - before:
-                if Path(getattr(sys.modules[name], "__file__", None) or "/").parent == path.parent:
-                    del sys.modules[name]
         task = getattr(module, "task", None)
         if not isinstance(task, cls):
-            raise InputError(f"{path} defines no task", "end it with `task = Task(...)`")
+            found = f"; its `task` is of type {type(task).__name__}" if task is not None else ""
+            raise InputError(f"{path} defines no task{found}", "end it with `task = Task(...)`")
         object.__setattr__(task, "source", path)
         return task
 
     @classmethod
-    def of_files(cls, model: str | Path, metric: str, calibrate: str | Path | None = None, validate: str | Path | None = None,
-                 test: str | Path | None = None) -> Self:
-        """The second door: an ONNX file and archives (.npz, or folders of .npy) whose keys are input names and `target`.
+    def of_files(
+        cls,
+        model: str | Path,
+        metric: str,
+        calibrate: str | Path | None = None,
+        validate: str | Path | None = None,
+        test: str | Path | None = None,
+    ) -> Self:
+        """The second door: an ONNX file, and archives (.npz, or folders of .npy) by input names and `target`.
 
         Raises:
             InputError: a file that cannot be read.
         """
         cache = files.cache_folder() / "data"
         parts = {"calibrate": calibrate, "validate": validate, "test": test}
-        loaders = {k: (lambda p=p: Data.load(p, cache)) for k, p in parts.items() if p is not None}
-        return cls(Path(model).stem, Path(model), metric, **loaders)
+        loaders = {k: partial(Data.load, p, cache) for k, p in parts.items() if p is not None}
+        return cls(
+            Path(model).stem,
+            Path(model),
+            metric,
+            loaders.get("calibrate"),
+            loaders.get("validate"),
+            loaders.get("test"),
+        )
 
 
 def _where(fault: BaseException, path: Path | None) -> str:
     """`ValueError: text (task.py, line 12)`: the last line of the user's own file."""
+    if isinstance(fault, SyntaxError) and fault.filename:
+        return f"{type(fault).__name__}: {fault.msg} ({Path(fault.filename).name}, line {fault.lineno})"
+    said = (str(fault).strip().splitlines() or [""])[0]
+    return f"{type(fault).__name__}{f': {said}' if said else ''}{_place(fault, path)}"
+
+
+def _place(fault: BaseException, path: Path | None) -> str:
     frames = traceback.extract_tb(fault.__traceback__)
     own = [f for f in frames if path and Path(f.filename).parent == path.parent]
-    place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
-    return f"{type(fault).__name__}: {fault}{place}"
+    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""

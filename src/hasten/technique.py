@@ -35,6 +35,14 @@ class Technique(ABC):
         """Why this technique cannot run on this machine, and the command that mends it; None when it can."""
         return None
 
+    @classmethod
+    def variants(cls, model: OnnxModel) -> "tuple[Technique, ...]":
+        """The settings worth trying on this graph, most promising first; a search that makes its own recipes asks.
+
+        None unless a technique says otherwise: then it is only used in recipes that name it.
+        """
+        return ()
+
     @abstractmethod
     def apply(self, model: Model, task: "Task") -> Model:
         """A new model.
@@ -65,7 +73,8 @@ class Technique(ABC):
             if lost := missing_names(model.proto, made.proto):
                 raise ContractError(f"{self} lost the source module of {len(lost)} nodes, {lost[0]!r} among them")
         if made.signature != self.signature(model.signature):
-            raise ContractError(f"{self} left the signature {made.signature}, declared {self.signature(model.signature)}")
+            declared = self.signature(model.signature)
+            raise ContractError(f"{self} left the signature {made.signature}, declared {declared}")
         _finite(self, made, task)
         return made.then(made.module, str(self)) if isinstance(made, TorchModel) else made.then(made.proto, str(self))
 

@@ -92,7 +92,10 @@ SEALED = [  # edits of bundle.json that were sealed again: what stands there is 
         f"B/bundle.json: stages[0].when: 'sometimes' is not one of ['always', 'frame', 'window', 'unless']; {AGAIN}",
     ),
     (put("stages.0.when", "unless"), f"B/bundle.json: stages[0].unless: None is not of type 'object'; {AGAIN}"),
-    (put("stages.0.engine.settings.threads", 2.0), f"B/bundle.json: stages[0].engine.settings.threads: 2.0 is not of type 'integer'; {AGAIN}"),
+    (
+        put("stages.0.engine.settings.threads", 2.0),
+        f"B/bundle.json: stages[0].engine.settings.threads: 2.0 is not of type 'integer'; {AGAIN}",
+    ),
     (
         put("stages.0.engine.settings.threads", 10**6),
         f"B/bundle.json: stages[0].engine.settings.threads: 1000000 is greater than the maximum of 4096; {AGAIN}",
@@ -100,14 +103,16 @@ SEALED = [  # edits of bundle.json that were sealed again: what stands there is 
     (put("signature.inputs.0.dtype", "object"), "B/bundle.json: signature.inputs[0].dtype: 'object' is not one of "),
     (put("signature.inputs.0.shape", [-1, 6]), "B/bundle.json: signature.inputs[0].shape[0]: -1 "),
     (put("pipeline.answer.kind", "poem"), "B/bundle.json: pipeline.answer.kind: 'poem' is not one of "),
-    (put("pipeline.answer.top_k", 0), f"B/bundle.json: pipeline.answer.top_k: 0 is less than the minimum of 1; {AGAIN}"),
+    (
+        put("pipeline.answer.top_k", 0),
+        f"B/bundle.json: pipeline.answer.top_k: 0 is less than the minimum of 1; {AGAIN}",
+    ),
     (put("stages.0.file", "/etc/passwd"), f"B/bundle.json: stages[0].file: '/etc/passwd' {PATH}"),
     (put("stages.0.file", "../model.onnx"), f"B/bundle.json: stages[0].file: '../model.onnx' {PATH}"),
     (put("stages.0.file", "a/../../model.onnx"), f"B/bundle.json: stages[0].file: 'a/../../model.onnx' {PATH}"),
     (put("stages.0.file", "a\\b.onnx"), f"B/bundle.json: stages[0].file: 'a\\\\b.onnx' {PATH}"),
     (put("stages.0.file", "model.onnx\n"), f"B/bundle.json: stages[0].file: 'model.onnx\\n' {PATH}"),
     (lambda d: rename(d, "../report.html"), f"B/bundle.json: files: '../report.html' {PATH}"),
-    (put("files.model.onnx", "00"), None),  # replaced below: a key with a dot
     (
         put("stages.0.file", "other.onnx"),
         f"stage 'model' names other.onnx, which is no file of the bundle; {AGAIN}",
@@ -122,13 +127,15 @@ SEALED = [  # edits of bundle.json that were sealed again: what stands there is 
         put("stages.0.engine.settings.turbo", True),
         "the engine onnxruntime has no setting turbo=True; pip install --upgrade hasten, or make the bundle again",
     ),
-    (put("stages.0.engine.name", "torch"), "the engine torch does not run ONNX files; make the bundle again with hasten boost"),
+    (
+        put("stages.0.engine.name", "torch"),
+        "the engine torch does not run ONNX files; make the bundle again with hasten boost",
+    ),
     (
         put("pipeline.answer.labels", ["a"]),
         "the pipeline has 1 labels, and the first output is logits float32 [N, 3]; give one label for each class",
     ),
 ]
-SEALED = [(edit, sentence) for edit, sentence in SEALED if sentence is not None]
 
 
 @pytest.mark.parametrize(("edit", "sentence"), SEALED, ids=[s[14:70] for _, s in SEALED])
@@ -221,7 +228,9 @@ def test_golden_json_that_is_too_large(broken):
 def test_no_bundle_at_all(tmp_path):
     assert refusal(tmp_path / "b") == "B is not a folder; give the folder of a bundle"
     (tmp_path / "b").mkdir()
-    assert refusal(tmp_path / "b") == "B is not a bundle: it has no bundle.json; give a folder that hasten boost has made"
+    assert (
+        refusal(tmp_path / "b") == "B is not a bundle: it has no bundle.json; give a folder that hasten boost has made"
+    )
 
 
 def test_a_missing_file(broken):
@@ -284,11 +293,19 @@ def test_a_changed_byte(broken, name):
             assert said == f"B/{name} was changed after the bundle was made; {AGAIN}"
 
 
-@pytest.mark.parametrize(("old", "new"), [("simplify", "simplifz"), ("a CPU", "my CPU"), ('"threads": 1', '"threads": 2'), ("\n", " ")])
+@pytest.mark.parametrize(
+    ("old", "new"), [("simplify", "simplifz"), ("a CPU", "my CPU"), ('"threads": 1', '"threads": 2'), ("\n", " ")]
+)
 def test_a_changed_bundle_json(broken, old, new):
     """What still fits the schema is caught by the seal."""
     edited(broken / "bundle.json", old, new)
     assert refusal(broken) == f"B/bundle.json was changed after the bundle was made; {AGAIN}"
+
+
+def test_no_seal(broken):
+    seal = json.loads((broken / "bundle.json").read_text())["seal"]
+    edited(broken / "bundle.json", seal, "none")
+    assert refusal(broken).startswith("B/bundle.json: seal: 'none' does not match ")
 
 
 def test_a_forged_digest(broken):
@@ -303,7 +320,8 @@ GOLDEN = [
     (put("cases", []), f"B/golden/cases.json: cases: [] is too short; {AGAIN}"),
     (
         put("cases.2.raw.x", "golden/../../secret.npy"),
-        f"B/golden/cases.json: cases[2].raw.x: 'golden/../../secret.npy' is not a path golden/<case>/<file>.npy; {AGAIN}",
+        "B/golden/cases.json: cases[2].raw.x: 'golden/../../secret.npy' is not a path golden/<case>/<file>.npy; "
+        f"{AGAIN}",
     ),
     (
         put("cases.2.raw.x", "golden/002/other.npy"),
@@ -318,6 +336,10 @@ GOLDEN = [
     (
         put("tolerance.logits", "wide"),
         f"B/golden/cases.json: tolerance.logits: 'wide' is not of type 'number'; {AGAIN}",
+    ),
+    (
+        put("tolerance.logits", 50.0),
+        f"B/golden/cases.json: the margin of case 000 is less than 10 tolerances; {AGAIN}",
     ),
     (
         put("cases.1.note", ""),

@@ -3,10 +3,10 @@
     size caps -> the file's envelope                         here, without parsing
     parse -> onnx.checker -> lint and weights -> ONNX Runtime builds it -> runs it once    in a child with limits
 
-Engines hang, crash and fill the memory on hostile graphs, OpenVINO most easily: it takes cyclic graphs and unknown opsets
-without a word. So everything that interprets the file happens first in a child process that can be ended. What builds but
-explodes when it runs (a loop whose count is computed) shows only when it runs: hence the last step, on zeros, with every
-free axis 1. An error there is not held against a model, since zeros may be nonsense to it; time and memory are.
+Engines hang, crash and fill the memory on hostile graphs, OpenVINO most easily: it takes cyclic graphs and unknown
+opsets without a word. So everything that interprets the file happens first in a child process that can be ended. What
+builds but explodes when it runs (a loop whose count is computed) shows only then: hence the last step, on zeros, with
+every free axis 1. An error there is not held against a model, since zeros may be nonsense to it; time and memory are.
 """
 
 import os
@@ -22,13 +22,19 @@ from hasten.diagnose import lint, weights
 from hasten.errors import InputError, MissingError
 from hasten.model import OnnxModel
 
-MAX_MB = 2000  # of file and external data together: one protobuf message, which is how models travel here, ends at 2 GiB
-MEMORY_PER_MB = 4  # parser, checker and engine each hold the weights once, ONNX Runtime a second time while it packs them
+MAX_MB = (
+    2000  # of file and external data together: one protobuf message, which is how models travel here, ends at 2 GiB
+)
+MEMORY_PER_MB = (
+    4  # parser, checker and engine each hold the weights once, ONNX Runtime a second time while it packs them
+)
 MB_PER_S = 50  # what the gate reads and checks at the least; large files get their time on top
 MAX_FIELDS = 100_000  # of the outermost message: the graph is one, each function and each metadata entry another
 
 STAGES = {  # methods of Examiner in order, and what they do, as it reads in a sentence
-    "read": "parsing it", "check": "checking its graph", "build": "building it in ONNX Runtime",
+    "read": "parsing it",
+    "check": "checking its graph",
+    "build": "building it in ONNX Runtime",
     "run": "running it in ONNX Runtime on one sample of zeros",
 }
 
@@ -37,9 +43,16 @@ _VARINT, _BYTES = 0, 2
 _FIELDS = {1: _VARINT, 5: _VARINT} | dict.fromkeys((2, 3, 4, 6, 7, 8, 14, 20, 25, 26), _BYTES)
 _GRAPH = 7
 _OTHERS = {
-    b"PK\x03\x04": "a zip archive, as PyTorch's checkpoints are", b"\x89HDF": "an HDF5 file, as Keras writes", b"\xff\xd8\xff": "a JPEG image",
-    b"\x89PNG": "a PNG image", b"\x1f\x8b": "a gzip archive", b"\x80\x02": "a pickle", b"\x80\x04": "a pickle", b"\x80\x05": "a pickle",
-    b"\x93NUM": "a numpy array", b"<?xml": "XML, as OpenVINO writes",
+    b"PK\x03\x04": "a zip archive, as PyTorch's checkpoints are",
+    b"\x89HDF": "an HDF5 file, as Keras writes",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"\x89PNG": "a PNG image",
+    b"\x1f\x8b": "a gzip archive",
+    b"\x80\x02": "a pickle",
+    b"\x80\x04": "a pickle",
+    b"\x80\x05": "a pickle",
+    b"\x93NUM": "a numpy array",
+    b"<?xml": "XML, as OpenVINO writes",
 }
 
 
@@ -117,8 +130,10 @@ def _walk(file: IO[bytes], size: int) -> None:
         if wire == _BYTES:
             file.seek(length, os.SEEK_CUR)
         if file.tell() > size:
-            raise InputError(f"is cut off: {file.tell() - size} bytes are missing at its end" if _GRAPH in seen else f"is {kind}",
-                             "copy or export it again")
+            raise InputError(
+                f"is cut off: {file.tell() - size} bytes are missing at its end" if _GRAPH in seen else f"is {kind}",
+                "copy or export it again",
+            )
     else:
         raise InputError(f"has more than {MAX_FIELDS} outermost fields", "export it again")
     if _GRAPH not in seen:
@@ -174,25 +189,32 @@ class Examiner:
         try:
             import onnxruntime as ort
         except ImportError as fault:
-            raise MissingError("cannot be tried in ONNX Runtime first, which is not installed",
-                               'pip install "hasten[onnxruntime]"') from fault
+            raise MissingError(
+                "cannot be tried in ONNX Runtime first, which is not installed", 'pip install "hasten[onnxruntime]"'
+            ) from fault
         options = ort.SessionOptions()
         options.log_severity_level = 4
         try:
             self.session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as fault:
-            raise InputError(f"is refused by ONNX Runtime: {_words(fault)}", "export it again, with an older opset perhaps") from fault
+            raise InputError(
+                f"is refused by ONNX Runtime: {_words(fault)}", "export it again, with an older opset perhaps"
+            ) from fault
         return 0
 
     def run(self, path: str) -> float:
-        """One call on zeros: only a wish for too much memory is refused here; time and crashes are the parent's to see."""
-        feed = {t.name: np.zeros([n if isinstance(n, int) else 1 for n in t.shape], t.dtype)
-                for t in OnnxModel(self.model).signature.inputs}
+        """One call on zeros: a wish for too much memory is refused here; time and crashes are the parent's to see."""
+        feed = {
+            t.name: np.zeros([n if isinstance(n, int) else 1 for n in t.shape], t.dtype)
+            for t in OnnxModel(self.model).signature.inputs
+        }
         try:
             self.session.run(None, feed)
         except Exception as fault:
             if any(word in str(fault) for word in ("allocate", "bad_alloc")):
-                raise InputError(f"wants too much memory when it runs: {_words(fault)}", "export a smaller graph") from fault
+                raise InputError(
+                    f"wants too much memory when it runs: {_words(fault)}", "export a smaller graph"
+                ) from fault
         return 0
 
 
@@ -200,5 +222,3 @@ def _words(fault: Any) -> str:
     """ONNX Runtime's own words, without its prefix and source places."""
     said = (str(fault).strip().splitlines() or [type(fault).__name__])[0]
     return said.rpartition(" : ")[2][:300]
-
-

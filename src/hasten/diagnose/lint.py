@@ -1,31 +1,27 @@
-"""What may not stand in a graph, whoever wrote it: our own rules, beyond onnx.checker's. Pure Python, nothing is run.
+"""What may not stand in a graph, whoever wrote it: our own rules, beyond onnx.checker's. Nothing is run.
 
-Every rule takes the whole model and raises InputError with one sentence. None follows a pointer that the file could have
-bent: names are looked up, recursion is counted, and products are Python integers, which do not overflow.
+Every rule takes the whole model and raises InputError with one sentence. None follows a pointer that the file could
+have bent: names are looked up, recursion is counted, and products are Python integers, which do not overflow.
 """
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+from onnx import ModelProto, TensorProto
 
+from hasten.diagnose.amount import amount, chains
+from hasten.diagnose.order import AGAIN, names
+from hasten.diagnose.walk import graphs, nodes
 from hasten.errors import InputError
 
-MAX_NODES = 10_000  # functions expanded; real networks have up to 6,000, OpenVINO needs 18 s for 5,000 Adds in a row, and n² from there
-MAX_CHAIN = 1_000  # elementwise nodes in a row: OpenVINO's fusion of them is worse than n² (1,000: 3 s, 2,000: 24 s)
-MAX_NESTING = 8  # graphs in graphs; OpenVINO's time doubles with each (16: 1 s, 24: minutes), real networks have up to 3
-MAX_STEPS = 10_000_000  # node executions in loops of constant length; at 1 µs the least, this is 10 s
-AGAIN = "export it again"
+MAX_NESTING = (
+    8  # graphs in graphs; OpenVINO's time doubles with each (16: 1 s, 24: minutes), real networks have up to 3
+)
 
 STANDARD = ("", "ai.onnx", "ai.onnx.ml")
 OTHERS = ("com.microsoft", "ai.onnx.preview.training")  # known to ONNX Runtime, which judges them itself
-_ELEMENTWISE = frozenset((
-    "Abs", "Add", "Ceil", "Clip", "Cos", "Div", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu",
-    "Log", "Max", "Min", "Mish", "Mul", "Neg", "Pow", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Softplus",
-    "Softsign", "Sqrt", "Sub", "Tanh",
-))
 
 
 def check(model: ModelProto) -> None:
@@ -34,30 +30,8 @@ def check(model: ModelProto) -> None:
     Raises:
         InputError: the first that is broken.
     """
-    for rule in (versions, nesting, interface, operators, names, amount, chains):
+    for rule in (versions, nesting, interface, amount, operators, names, chains):
         rule(model)
-
-
-def bodies(node: NodeProto) -> list[GraphProto]:
-    """The graphs inside a node: branches of If, the body of Loop and Scan."""
-    return [g for a in node.attribute for g in ([a.g] if a.HasField("g") else []) + list(a.graphs)]
-
-
-def graphs(model: ModelProto) -> Iterator[tuple[GraphProto, int]]:
-    """Every graph with its depth; the main graph is at 0. The bodies inside functions are at 1 and below."""
-    waiting = [(model.graph, 0)] + [(b, 1) for f in model.functions for n in f.node for b in bodies(n)]
-    while waiting:
-        graph, depth = waiting.pop()
-        yield graph, depth
-        waiting += [(b, depth + 1) for n in graph.node for b in bodies(n)]
-
-
-def nodes(model: ModelProto) -> Iterator[NodeProto]:
-    """Every node, in whatever graph or function it stands."""
-    for graph, _ in graphs(model):
-        yield from graph.node
-    for function in model.functions:
-        yield from function.node
 
 
 def versions(model: ModelProto) -> None:
@@ -72,14 +46,19 @@ def versions(model: ModelProto) -> None:
         raise InputError("does not say which opset it uses", AGAIN)
     for domain, version in imported.items():
         if domain in known and not 1 <= version <= known[domain]:
-            raise InputError(f"has opset {version}{f' of {domain}' if domain else ''}", f"1 to {known[domain]} are known: {AGAIN} with one of these")
+            raise InputError(
+                f"has opset {version}{f' of {domain}' if domain else ''}",
+                f"1 to {known[domain]} are known: {AGAIN} with one of these",
+            )
 
 
 def nesting(model: ModelProto) -> None:
     """Graphs inside graphs only so deep."""
     deepest = max(depth for _, depth in graphs(model))
     if deepest > MAX_NESTING:
-        raise InputError(f"has graphs nested {deepest} deep", f"{MAX_NESTING} is the most: flatten its If and Loop nodes")
+        raise InputError(
+            f"has graphs nested {deepest} deep", f"{MAX_NESTING} is the most: flatten its If and Loop nodes"
+        )
 
 
 def interface(model: ModelProto) -> None:
@@ -87,7 +66,9 @@ def interface(model: ModelProto) -> None:
     graph = model.graph
     for graph_in, _ in graphs(model):
         if graph_in.sparse_initializer:
-            raise InputError(f"stores the weight {graph_in.sparse_initializer[0].values.name!r} sparsely", "store it dense")
+            raise InputError(
+                f"stores the weight {graph_in.sparse_initializer[0].values.name!r} sparsely", "store it dense"
+            )
         if twice := _twice(w.name for w in graph_in.initializer):
             raise InputError(f"has two weights called {twice!r}", "give each its own name")
     weights = {w.name for w in graph.initializer}
@@ -100,11 +81,15 @@ def interface(model: ModelProto) -> None:
         for value in values:
             kind = value.type.tensor_type
             if not value.type.HasField("tensor_type") or kind.elem_type in (TensorProto.UNDEFINED, TensorProto.STRING):
-                raise InputError(f"has an {side} {value.name!r} that is not a tensor of numbers", "move that part out of the network")
+                raise InputError(
+                    f"has an {side} {value.name!r} that is not a tensor of numbers", "move that part out of the network"
+                )
             if any(d.HasField("dim_value") and d.dim_value < 1 for d in kind.shape.dim):
                 raise InputError(f"has an {side} {value.name!r} with an axis that is not positive", AGAIN)
-            if math.prod(d.dim_value or 1 for d in kind.shape.dim) >= 2 ** 31:
-                raise InputError(f"has an {side} {value.name!r} of more than 2^31 elements", "export it for smaller inputs")
+            if math.prod(d.dim_value or 1 for d in kind.shape.dim) >= 2**31:
+                raise InputError(
+                    f"has an {side} {value.name!r} of more than 2^31 elements", "export it for smaller inputs"
+                )
 
 
 def operators(model: ModelProto) -> None:
@@ -116,132 +101,15 @@ def operators(model: ModelProto) -> None:
         if (node.domain, node.op_type) in own:
             continue
         if node.domain not in (*STANDARD, *OTHERS):
-            raise InputError(f"uses the operator {node.op_type!r} of the unknown domain {node.domain!r}", f"{AGAIN} with standard operators")
+            raise InputError(
+                f"uses the operator {node.op_type!r} of the unknown domain {node.domain!r}",
+                f"{AGAIN} with standard operators",
+            )
         if node.domain in STANDARD and not _defined(node.op_type, domain, imported.get(domain, 1)):
-            raise InputError(f"uses {node.op_type!r}, which is no operator of opset {imported.get(domain, 1)}",
-                             f"{AGAIN} with standard operators")
-
-
-def names(model: ModelProto) -> None:
-    """Each tensor is made once, before it is used, and there are no cycles."""
-    _names(model.graph.node, {v.name for v in model.graph.input} | {w.name for w in model.graph.initializer},
-           [o.name for o in model.graph.output], frozenset())
-    for function in model.functions:
-        _names(function.node, set(function.input), list(function.output), frozenset())
-
-
-def _names(inside: Iterable[NodeProto], given: set[str], wanted: list[str], outer: frozenset[str]) -> None:
-    made_by = Counter(o for n in inside for o in n.output if o)
-    if twice := next((name for name, count in made_by.items() if count > 1 or name in given), None):
-        raise InputError(f"makes the tensor {twice!r} twice", f"each may be made once: {AGAIN}")
-    known = set(given)
-    for node in inside:
-        scope = outer | known if node.attribute and bodies(node) else frozenset()
-        for body in bodies(node):
-            _names(body.node, {v.name for v in body.input} | {w.name for w in body.initializer}, [o.name for o in body.output], scope)
-        for name in node.input:
-            if name and name not in known and name not in outer:
-                raise _undefined(name, node, made_by, inside)
-        known.update(node.output)
-    if lost := [o for o in wanted if o not in known and o not in outer]:
-        raise InputError(f"promises the output {lost[0]!r}, which no node makes", AGAIN)
-
-
-def _undefined(name: str, node: NodeProto, made_by: Mapping[str, int], inside: Iterable[NodeProto]) -> InputError:
-    what = f"{node.op_type} {node.name!r} " if node.name else f"{node.op_type} "
-    if name not in made_by:
-        return InputError(f"uses {name!r} in {what.strip()}, which nothing makes", AGAIN)
-    if _cyclic(inside):
-        return InputError(f"has a cycle through {name!r}", f"a graph may not feed itself: {AGAIN}")
-    return InputError(f"uses {name!r} in {what.strip()} before it is made", "sort its nodes, or " + AGAIN)
-
-
-def _cyclic(inside: Iterable[NodeProto]) -> bool:
-    """Kahn 1962: what is left when nodes that wait for nobody are taken away, again and again."""
-    maker = {o: i for i, n in enumerate(inside) for o in n.output if o}
-    needs = {i: {maker[x] for x in n.input if x in maker} for i, n in enumerate(inside)}
-    feeds: dict[int, list[int]] = {i: [] for i in needs}
-    for i, sources in needs.items():
-        for source in sources:
-            feeds[source].append(i)
-    waits = {i: len(sources) for i, sources in needs.items()}
-    ready, done = [i for i, count in waits.items() if not count], 0
-    while ready:
-        done += 1
-        for i in feeds[ready.pop()]:
-            waits[i] -= 1
-            if not waits[i]:
-                ready.append(i)
-    return done < len(needs)
-
-
-def amount(model: ModelProto) -> None:
-    """Nodes with functions expanded, and executions of nodes in loops of constant length, are bounded; functions do not recurse."""
-    functions = {(f.domain, f.name): f for f in model.functions}
-    known: dict[tuple[str, str], tuple[int, int]] = {}
-    callers: list[tuple[str, str]] = []
-
-    def of(node: NodeProto, constants: Mapping[str, int]) -> tuple[int, int]:
-        key = (node.domain, node.op_type)
-        if key in functions:
-            return called(key)
-        size, steps = 1, 1
-        for body in bodies(node):
-            inner, each = total(body.node, {**constants, **_constants(body.initializer, body.node)})
-            size, steps = size + inner, steps + each * (_trips(node, body, constants) if node.op_type == "Loop" else 1)
-        return size, steps
-
-    def called(key: tuple[str, str]) -> tuple[int, int]:
-        if key in callers:
-            raise InputError(f"has a function {key[1]!r} that calls itself", AGAIN)
-        if key not in known:
-            callers.append(key)
-            known[key] = total(functions[key].node, _constants((), functions[key].node))
-            callers.pop()
-        return known[key]
-
-    def total(inside: Iterable[NodeProto], constants: Mapping[str, int]) -> tuple[int, int]:
-        each = [of(n, constants) for n in inside]
-        return sum(size for size, _ in each), sum(steps for _, steps in each)
-
-    size, steps = total(model.graph.node, _constants(model.graph.initializer, model.graph.node))
-    if size > MAX_NODES:
-        raise InputError(f"has {size} nodes", f"{MAX_NODES} is the most: export it with loops rolled up, or in parts")
-    if steps > MAX_STEPS:
-        raise InputError(f"runs its nodes {steps} times in loops", f"{MAX_STEPS} is the most: shorten its loops")
-
-
-def _trips(node: NodeProto, body: GraphProto, constants: Mapping[str, int]) -> int:
-    """How often a Loop surely turns: its constant count, where no condition can end it sooner; 1 where only running tells."""
-    count = constants.get(node.input[0], 1) if node.input and node.input[0] else 2 ** 63
-    maker = {o: n for n in body.node for o in n.output}
-    name = body.output[0].name if body.output else ""
-    while name in maker and maker[name].op_type in ("Identity", "Cast") and maker[name].input:
-        name = maker[name].input[0]
-    endless = name in maker and maker[name].op_type == "Constant" or name in {v.name for v in body.input[1:2]}
-    endless = endless or name in {w.name for w in body.initializer}
-    return max(1, count) if endless else 1
-
-
-def _constants(initializers: Iterable[TensorProto], inside: Iterable[NodeProto]) -> dict[str, int]:
-    """Single whole numbers by name, as loop counts are."""
-    tensors = [(w.name, w) for w in initializers]
-    tensors += [(n.output[0], a.t) for n in inside if n.op_type == "Constant" and n.output for a in n.attribute if a.name == "value"]
-    single = {name: t for name, t in tensors if t.data_type == TensorProto.INT64 and math.prod(t.dims) == 1}
-    return {name: int(t.int64_data[0]) if t.int64_data else int.from_bytes(t.raw_data[:8], "little", signed=True)
-            for name, t in single.items()}
-
-
-def chains(model: ModelProto) -> None:
-    """No endless rows of elementwise nodes."""
-    for graph, _ in graphs(model):
-        length: dict[str, int] = {}
-        for node in graph.node:
-            if node.op_type in _ELEMENTWISE:
-                row = 1 + max((length.get(i, 0) for i in node.input), default=0)
-                length.update(dict.fromkeys(node.output, row))
-        if length and max(length.values()) > MAX_CHAIN:
-            raise InputError(f"has {max(length.values())} elementwise nodes in a row", f"{MAX_CHAIN} is the most: simplify it before export")
+            raise InputError(
+                f"uses {node.op_type!r}, which is no operator of opset {imported.get(domain, 1)}",
+                f"{AGAIN} with standard operators",
+            )
 
 
 def _defined(name: str, domain: str, version: int) -> bool:

@@ -1,4 +1,4 @@
-"""What may not stand in a model's tensors: claims that its bytes do not keep, values that are not numbers, sizes that are bombs."""
+"""What may not stand in tensors: claims that their bytes do not keep, values that are not numbers, bombs."""
 
 import math
 from collections.abc import Iterator
@@ -8,10 +8,11 @@ import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto
 
-from hasten.diagnose.lint import AGAIN, graphs, nodes
+from hasten.diagnose.order import AGAIN
+from hasten.diagnose.walk import graphs, nodes
 from hasten.errors import InputError
 
-MAX_TENSOR_MB = 2000  # of one tensor between layers, every free axis counted as 1
+MAX_ELEMENTS = 500_000_000  # of one tensor between layers, every free axis counted as 1: 2 GB of float32
 MAX_STRINGS = 1_000_000  # texts in a tensor; each costs an engine 32 bytes and more, whatever it costs the file
 _PIECE = 1 << 22  # elements looked at together
 _SMALL = 4096  # bytes; shape inference needs the values of shapes and axes, never those of weights
@@ -41,8 +42,10 @@ def external(model: ModelProto, folder: Path, room_mb: float) -> float:
             path, offset, length = _place(tensor, folder)
             size = found.setdefault(path, path.stat().st_size)
             if offset < 0 or length < 0 or offset + length > size:
-                raise InputError(f"wants bytes {offset} to {offset + length} of {path.name} for the weight {tensor.name!r}",
-                                 f"that file has {size} bytes: copy it again")
+                raise InputError(
+                    f"wants bytes {offset} to {offset + length} of {path.name} for the weight {tensor.name!r}",
+                    f"that file has {size} bytes: copy it again",
+                )
     total_mb = sum(found.values()) / 1e6
     if total_mb > room_mb:
         raise InputError(f"has {total_mb:.0f} MB of external data", f"there is room for {room_mb:.0f} MB")
@@ -55,19 +58,25 @@ def _place(tensor: TensorProto, folder: Path) -> tuple[Path, int, int]:
     where = said.get("location", "")
     path = (folder / where).resolve()
     if not where or Path(where).is_absolute() or not path.is_relative_to(folder.resolve()) or path == folder.resolve():
-        raise InputError(f"keeps the weight {tensor.name!r} in {where!r}, outside its own folder",
-                         "copy that file beside the model, not as a link, and save the model again")
+        raise InputError(
+            f"keeps the weight {tensor.name!r} in {where!r}, outside its own folder",
+            "copy that file beside the model, not as a link, and save the model again",
+        )
     if not path.is_file():
-        raise InputError(f"keeps the weight {tensor.name!r} in {where!r}, which is missing", "copy that file beside the model")
+        raise InputError(
+            f"keeps the weight {tensor.name!r} in {where!r}, which is missing", "copy that file beside the model"
+        )
     try:
         offset = int(said.get("offset") or 0)
         return path, offset, int(said["length"]) if said.get("length") else _claimed(tensor)
     except ValueError as fault:
-        raise InputError(f"has an offset or length of the weight {tensor.name!r} that is not a number", AGAIN) from fault
+        raise InputError(
+            f"has an offset or length of the weight {tensor.name!r} that is not a number", AGAIN
+        ) from fault
 
 
 def check(model: ModelProto, folder: Path) -> None:
-    """Every rule on every tensor, then on the shapes between the layers. The large weights of `model` are dropped on the way.
+    """Every rule on every tensor, then on the shapes between the layers; drops the large weights of `model`.
 
     Raises:
         InputError: the first that is broken.
@@ -85,7 +94,10 @@ def payload(tensor: TensorProto, folder: Path) -> None:
     count = math.prod(tensor.dims)
     if tensor.data_type == TensorProto.STRING:
         if count != len(tensor.string_data) or count > MAX_STRINGS:
-            raise InputError(f"has a tensor {tensor.name!r} of {count} texts", f"it holds {len(tensor.string_data)}, {MAX_STRINGS} is the most")
+            raise InputError(
+                f"has a tensor {tensor.name!r} of {count} texts",
+                f"it holds {len(tensor.string_data)}, {MAX_STRINGS} is the most",
+            )
         return
     claimed = _claimed(tensor)
     if tensor.data_location == TensorProto.EXTERNAL:
@@ -97,8 +109,10 @@ def payload(tensor: TensorProto, folder: Path) -> None:
         packed = _bits(tensor) < 8
         given = elements if packed else elements * _bits(tensor) // (16 if tensor.data_type in _COMPLEX else 8)
     if given != claimed:
-        raise InputError(f"has a weight {tensor.name!r} of shape {list(tensor.dims)}, which is {claimed} bytes",
-                         f"{given} bytes are there: {AGAIN}")
+        raise InputError(
+            f"has a weight {tensor.name!r} of shape {list(tensor.dims)}, which is {claimed} bytes",
+            f"{given} bytes are there: {AGAIN}",
+        )
 
 
 def finite(tensor: TensorProto, folder: Path) -> None:
@@ -131,30 +145,29 @@ def _pieces(tensor: TensorProto, folder: Path) -> Iterator[np.ndarray]:
     else:
         flat = onnx.numpy_helper.to_array(tensor).reshape(-1)
     for start in range(0, flat.size, _PIECE):
-        piece = flat[start:start + _PIECE]
+        piece = flat[start : start + _PIECE]
         yield piece if piece.dtype.kind == "f" else piece.astype(np.float32)  # bfloat16
 
 
 def sizes(model: ModelProto) -> None:
-    """Shapes between the layers, as far as they are known without running: Expand, Tile and ConstantOfShape are where bombs hide."""
+    """Shapes between the layers, as far as they show without running: Expand, Tile and ConstantOfShape hide bombs."""
     for graph, _ in graphs(model):
         for weight in graph.initializer:
             if weight.ByteSize() > _SMALL:
                 for field in ("raw_data", *_FIELDS):
                     weight.ClearField(field)
-                known = {v.name for v in graph.input}
-                if weight.name not in known and graph is model.graph:
-                    graph.input.append(onnx.helper.make_tensor_value_info(weight.name, weight.data_type, weight.dims))
     try:
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
     except Exception:  # ONNX Runtime infers them again when it builds, and says what is wrong
         return
     for graph, _ in graphs(inferred):
         for value in (*graph.value_info, *graph.output):
-            kind = value.type.tensor_type
-            count = math.prod(max(1, d.dim_value) for d in kind.shape.dim)
-            if count * 4 > MAX_TENSOR_MB * 1e6:
-                raise InputError(f"makes a tensor {value.name!r} of {count} elements", f"{MAX_TENSOR_MB} MB is the most: {AGAIN} for smaller inputs")
+            count = math.prod(max(1, d.dim_value) for d in value.type.tensor_type.shape.dim)
+            if count > MAX_ELEMENTS:
+                raise InputError(
+                    f"makes a tensor {value.name!r} of {count} elements",
+                    f"{MAX_ELEMENTS} is the most: {AGAIN} for smaller inputs",
+                )
 
 
 _COMPLEX = (TensorProto.COMPLEX64, TensorProto.COMPLEX128)
@@ -167,12 +180,15 @@ def _bits(tensor: TensorProto) -> int:
         return 4
     if name.endswith("INT2"):
         return 2
-    return int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize) * 8
+    size: int = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return 8 * size
 
 
 def _claimed(tensor: TensorProto) -> int:
     """Bytes that the type and the shape of a tensor come to."""
     try:
-        return (math.prod(tensor.dims) * _bits(tensor) + 7) // 8
+        bits = _bits(tensor)
     except (KeyError, ValueError, TypeError) as fault:
         raise InputError(f"has a weight {tensor.name!r} of the unknown type {tensor.data_type}", AGAIN) from fault
+    count: int = math.prod(tensor.dims)
+    return (count * bits + 7) // 8

@@ -21,7 +21,6 @@ from hasten.search.trial import Trial, timing
 from hasten.search.workshop import Workshop
 
 AS_IT_IS = str(Recipe())
-FINAL_LAUNCHES = 4  # a fresh process is another draw of memory layout: the final interval covers that
 
 
 class Bench:
@@ -61,7 +60,7 @@ class Bench:
                 self.shop.store.start(trial)
             stands = [stack.enter_context(self.stand(t)) for t in planned]
             began = time.monotonic()
-            result = race(stands, seed=self.seed)
+            result = race(stands, launches=1, seed=self.seed)
             p50 = [result.latency(i).p50_ms for i in range(len(stands))]
             first = fastest(planned, p50)[0]
             kept = []
@@ -69,7 +68,7 @@ class Bench:
                 range(len(stands)), key=lambda i: i != first
             ):  # the original's rows are what the others are held to
                 score = (
-                    self.judge.original(stands[i], "validate")
+                    self.judge.original(stands[i], "validate", planned[i].key)
                     if i == first
                     else self.judge.score(stands[i], "validate", planned[i].key)
                 )
@@ -110,33 +109,34 @@ class Bench:
     def final(
         self, baselines: list[Trial], finalists: list[Trial], split: Literal["validate", "test"]
     ) -> tuple[list[Trial], Trial]:
-        """Race the finalists and all baselines together in fresh processes; the fastest finalist meets `split`."""
+        """Race finalists and baselines together, each in several fresh processes; the fastest finalist meets `split`.
+
+        A slower way to run eager torch stays out: the original has run in the faster one from the start.
+        """
         self.close()
-        entered = [*baselines, *(t for t in finalists if t.key not in {b.key for b in baselines})]
+        raced = [t for i, t in enumerate(baselines) if i == 0 or not self.eager(t)]
+        entered = [*raced, *(t for t in finalists if t.key not in {b.key for b in raced})]
+        finalist = {t.key for t in finalists}
         with quiet(), ExitStack() as stack:
             stands = [stack.enter_context(self.stand(t)) for t in entered]
-            result = race(stands, launches=FINAL_LAUNCHES, seed=self.seed)
+            result = race(stands, seed=self.seed)
             rows = []
-            winner = min(
-                (i for i, t in enumerate(entered) if t.key in {f.key for f in finalists}),
-                key=lambda i: result.latency(i).p50_ms,
-            )
             for i, trial in enumerate(entered):
-                times = timing(
-                    result.latency(i), {b.engine: result.speedup(i, over=j) for j, b in enumerate(baselines)}
-                )
-                rows.append(replace(trial, **times))
-            for i in {
-                *range(len(baselines)),
-                winner,
-            }:  # the test data sees the baselines, which nobody chose, and the winner
-                score = (
-                    self.judge.original(stands[0], split)
-                    if i == 0
-                    else self.judge.score(stands[i], split, entered[i].key)
-                )
-                rows[i] = replace(rows[i], **score)
-        return rows[: len(baselines)], rows[winner]
+                over = {b.engine: result.speedup(i, over=j) for j, b in enumerate(raced)}
+                rows.append(replace(trial, **timing(result.latency(i), over)))
+            winner = min(
+                (i for i, t in enumerate(entered) if t.key in finalist), key=lambda i: result.latency(i).p50_ms
+            )
+            for i in sorted(
+                {*range(len(raced)), winner}
+            ):  # test meets the baselines, which nobody chose, and the winner
+                known = self.judge.original if i == 0 else self.judge.score
+                rows[i] = replace(rows[i], **known(stands[i], split, entered[i].key))
+        return [*rows[: len(raced)], *(t for t in baselines if t not in raced)], rows[winner]
+
+    def eager(self, trial: Trial) -> bool:
+        """Whether it is the torch model itself that runs."""
+        return self.engine(trial).takes == "torch"
 
     def stand(self, trial: Trial) -> Stand:
         engine = self.engine(trial)

@@ -22,9 +22,9 @@ class Judge:
         self.shop, self.seed = shop, seed
         self.metric = shop.task.measure
 
-    def original(self, stand: Stand, split: Literal["validate", "test"]) -> dict[str, Any]:
+    def original(self, stand: Stand, split: Literal["validate", "test"], name: str) -> dict[str, Any]:
         """Score the original model, and remember its rows (and answers, where they are the target)."""
-        answers = self._answers(stand, split, "original")
+        answers = self._answers(stand, split, name)
         if self._target(split) is None:
             files.write(self._kept(split, "target"), lambda p: _save(p, np.asarray(next(iter(answers.values())))))
         rows = self._rows(answers, split)
@@ -46,10 +46,9 @@ class Judge:
         if target is None:
             target = np.load(self._kept(split, "target"))
         rows = np.asarray(self.metric.rows(answers, target))
-        if len(rows) != len(self.shop.task.split(split)):
+        if len(rows) != (n := len(self.shop.task.split(split))):
             raise InputError(
-                f"the metric {self.metric.name!r} gives {len(rows)} rows for {len(self.shop.task.split(split))} samples",
-                "give one row a sample",
+                f"the metric {self.metric.name!r} gives {len(rows)} rows for {n} samples", "give one row a sample"
             )
         return rows
 

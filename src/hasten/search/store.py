@@ -14,12 +14,17 @@ from hasten.search.trial import Trial
 _TABLES = """
 create table if not exists run (identity text not null, finished integer not null default 0);
 create table if not exists trials (
-    key text primary key, place integer not null, status text not null, started integer not null default 0, row text not null);
+    key text primary key,
+    place integer not null,
+    status text not null,
+    started integer not null default 0,
+    row text not null
+);
 """
 
 
 class Store:
-    """`DIR.trials/trials.sqlite`. A trial is `started` when it begins and has a status other than pending when it ended."""
+    """`DIR.trials/trials.sqlite`: counts how often a trial was started; its status is `pending` until it has ended."""
 
     def __init__(self, folder: Path) -> None:
         """

@@ -60,7 +60,8 @@ class Trial:
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Self:
         known = {f.name for f in fields(cls)}
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items() if k in known})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items() if k in known}
+        return cls(**values)
 
 
 def key_of(recipe: str, engine: str) -> str:

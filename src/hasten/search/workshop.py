@@ -5,7 +5,7 @@ import fcntl
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from hasten import files
 from hasten.child import Child
@@ -45,7 +45,7 @@ class Workshop:
 
     def identity(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """What a resumed run must have in common with the one it goes on with."""
-        splits = [s for s in ("calibrate", "validate", "test", "train") if getattr(self.task, s) is not None]
+        splits: list[Split] = [s for s in get_args(Split) if getattr(self.task, s) is not None]
         return {
             "model": self.task.original.digest(),
             "metric": self.task.measure.name,

@@ -1,0 +1,66 @@
+"""Every promise that has a bound, as a script that prints the figure beside it. Hours in all, on a quiet machine.
+
+python benchmarks/bars.py [--list] [--only NAME]...
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from bar import line_of
+from commands import ROOT
+
+HERE = Path(__file__).parent
+DEMO_S, TEST_S = 360.0, 600.0  # after installation
+BARS = {
+    "startup": ("import and help start at once", [HERE / "startup.py"]),
+    "training": ("the fashion net is trained to the end", [HERE / "fashion_training.py"]),
+    "demo": ("make demo, within six minutes", ["make", "demo"]),
+    "tests": ("make test, within ten minutes", ["make", "test"]),
+    "second-venv": ("the demo's bundle runs without torch", [HERE / "second_venv.py", ROOT / "out" / "digits"]),
+    "kill-resume": ("ten kills, and nothing runs twice", [HERE / "kill_resume.py"]),
+    "timing": ("a copy is as fast as itself, a slowed one is slower", [HERE / "honest_timing.py"]),
+    "fashion": ("several times faster, nothing lost; the second door agrees", [HERE / "fashion_boost.py"]),
+    "never-behind": ("not slower than any single library, on five networks", [HERE / "never_behind.py"]),
+}
+LIMITS_S = {"demo": DEMO_S, "tests": TEST_S}
+
+
+def measure(name: str) -> list[str]:
+    """Run one; its lines with a figure."""
+    command = [str(c) for c in BARS[name][1]]
+    began = time.monotonic()
+    process = subprocess.Popen(
+        command if command[0] == "make" else [sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    lines = []
+    for line in process.stdout or ():
+        print(line, end="", flush=True)
+        lines += [line.strip()] if line.startswith("BAR ") else []
+    code, took = process.wait(), time.monotonic() - began
+    limit_s = LIMITS_S.get(name)
+    passed = code == 0 and (limit_s is None or took <= limit_s)
+    lines.append(
+        line_of(name, f"exit code {code} after {took:.0f} s", f"0{f', {limit_s:.0f} s' if limit_s else ''}", passed)
+    )
+    print(lines[-1], flush=True)
+    return lines
+
+
+def main() -> int:
+    ask = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    ask.add_argument("--list", action="store_true", help="what there is")
+    ask.add_argument("--only", action="append", choices=list(BARS), help="this one; may be repeated")
+    args = ask.parse_args()
+    if args.list:
+        print("\n".join(f"{name:<14} {what}" for name, (what, _) in BARS.items()))
+        return 0
+    collected = {name: measure(name) for name in args.only or BARS}
+    print("\n" + "\n".join(line for lines in collected.values() for line in lines))
+    return 0 if all(line.startswith("BAR yes ") for lines in collected.values() for line in lines) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""Fashion-MNIST and a residual network of 1.1 M parameters, trained by the train.py beside this file.
+
+    hasten boost examples/fashion/task.py -o out/fashion --max-drop 0.005
+
+50,000 images train, the first 512 of them calibrate, 10,000 validate, 10,000 test.
+"""
+
+from pathlib import Path
+
+from data import prepare, read
+from net import FashionNet
+
+from hasten import Data, Task
+
+TRAIN, CALIBRATE = 50_000, 512  # as in train.py: the training set's last 10,000 images validate
+
+
+def fashion(split: str, which: slice) -> Data:
+    """Input `image` f32 [N, 1, 28, 28], target int64 [N]."""
+    images, labels = read(split)
+    return Data({"image": prepare(images[which])}, labels[which])
+
+
+def trained() -> FashionNet:
+    from safetensors.torch import load_file
+
+    net = FashionNet()
+    net.load_state_dict(load_file(Path(__file__).with_name("fashion.safetensors")))
+    return net
+
+
+def loss(outputs, target):
+    """Cross-entropy of the logits f32 [N, 10]."""
+    from torch.nn import functional
+
+    return functional.cross_entropy(next(iter(outputs.values())), target)
+
+
+task = Task(
+    "fashion",
+    trained,
+    metric="top1",
+    train=lambda: fashion("train", slice(TRAIN)),
+    calibrate=lambda: fashion("train", slice(CALIBRATE)),
+    validate=lambda: fashion("train", slice(TRAIN, None)),
+    test=lambda: fashion("t10k", slice(None)),
+    loss=loss,
+)

@@ -1,0 +1,57 @@
+"""The two doors: a task file, or an ONNX file with its data beside it."""
+
+from pathlib import Path
+
+from hasten.data import Data
+from hasten.errors import InputError, UsageError
+from hasten.metric import metric as metric_named
+from hasten.task import Task
+
+DATA_OPTIONS = ("calibrate", "validate", "test", "metric")
+
+
+def task_of(path: str, **given: str | None) -> Task:
+    """The task that a task file (.py) defines, or the one that an ONNX file and its data make up.
+
+    Args:
+        path: what ends in .py is a task file; anything else has to be an ONNX file, which the gate decides later.
+        given: values of `DATA_OPTIONS`, as on the command line.
+
+    Raises:
+        UsageError: options that do not go with this door, or a metric that does not exist.
+        InputError: the file does not exist or cannot be used.
+    """
+    said = {name: value for name, value in given.items() if value is not None}
+    if path.endswith(".py"):
+        if said:
+            raise UsageError(f"--{next(iter(said))} is for ONNX files", "a task file brings its own data and metric")
+        return Task.load(path)
+    if not Path(path).is_file():
+        what = "is a folder" if Path(path).is_dir() else "does not exist"
+        raise InputError(f"{path} {what}", "give a task file (.py) or an ONNX file")
+    if "metric" in said:
+        metric_named(said["metric"])
+    said.setdefault("metric", _metric(said.get("validate")))
+    return Task.of_files(path, **said)
+
+
+def _metric(validate: str | None) -> str:
+    """What accuracy means where nobody has said: agreement with the original, unless there are labels."""
+    if validate is not None and Data.load(Path(validate)).target is not None:
+        raise UsageError(
+            "the data has labels, and nothing says what they mean", "add --metric top1, top5, mse or cosine"
+        )
+    return "agreement"
+
+
+def admit(task: Task) -> Task:
+    """Send the task's file through the gate, where its model is a file.
+
+    Raises:
+        InputError: it is not an ONNX file, or not a safe one.
+    """
+    if isinstance(task.model, Path):
+        from hasten.diagnose.hostile import admit as gate
+
+        gate(task.model)
+    return task

@@ -1,0 +1,26 @@
+"""Replay a bundle's golden cases: does this machine give the answers that were measured?"""
+
+import argparse
+
+from hasten.cli._outcome import Outcome
+from hasten.search.progress import Progress
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", metavar="BUNDLE", help="a folder that `hasten boost` has made")
+
+
+def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
+    from hasten.bundle import Bundle
+    from hasten.errors import Unmet
+
+    progress.stage("checking the files and replaying the golden cases")
+    with Bundle.load(arguments.bundle, verify=False) as bundle:
+        result = {"bundle": arguments.bundle, "cases": len(bundle.golden.cases), "seed": arguments.seed}
+        try:
+            bundle.verify()
+        except Unmet as fault:
+            return Outcome(result | {"verified": False, "reason": str(fault)}, (), str(fault), fault.exit_code)
+        engines = ", ".join(str(stage.engine) for stage in bundle.stages)
+    shown = f"{arguments.bundle}: {result['cases']} golden cases give their answers again, on {engines}"
+    return Outcome(result | {"verified": True, "reason": ""}, [shown])

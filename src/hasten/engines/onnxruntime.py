@@ -1,0 +1,133 @@
+"""ONNX Runtime on the CPU. INT8 comes from the graph: it fuses DequantizeLinear, operator, QuantizeLinear in a row."""
+
+import importlib.metadata
+import importlib.util
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hasten.engine import Compiled, Engine, Layer
+from hasten.engines._source import source
+from hasten.measure import machine
+from hasten.model import Arrays, OnnxFile, OnnxModel
+
+if TYPE_CHECKING:
+    import onnx
+
+_QUIET = 3  # its severity for errors: warnings on placement and on devices that are absent are not the user's
+_INT8 = {
+    "ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QGemm", "QAttention",
+    "DynamicQuantizeLSTM", "QLinearConv", "QLinearMatMul",
+}  # fmt: skip
+_FLOAT = {
+    "Conv", "ConvTranspose", "DeformConv", "FusedConv", "NhwcFusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul",
+    "TransposeMatMul", "MatMulNBits", "Einsum", "LSTM", "GRU", "RNN", "Attention", "MultiHeadAttention",
+    "GroupQueryAttention",
+}  # fmt: skip
+_SHORT = {1: "f32", 2: "i8", 3: "i8", 6: "i32", 7: "i64", 10: "f16", 11: "f64", 16: "bf16"}  # TensorProto.DataType
+_FLOATS = (1, 10, 11, 16)
+
+
+@dataclass(frozen=True)
+class OnnxRuntime(Engine):
+    """The CPU provider with every graph optimization, operators one after another."""
+
+    @classmethod
+    def missing(cls) -> str | None:
+        found = importlib.util.find_spec("onnxruntime")
+        return None if found else "onnxruntime is not installed: pip install 'hasten[onnxruntime]'"
+
+    @classmethod
+    def version(cls) -> str:
+        return importlib.metadata.version("onnxruntime")
+
+    @classmethod
+    def variants(cls, quantized: bool) -> tuple["OnnxRuntime", ...]:
+        return (cls(),)
+
+    @property
+    def precision(self) -> str:
+        return "f32"
+
+    def _compile(self, model: OnnxModel | OnnxFile) -> Compiled:
+        return _Session(self, model)
+
+
+class _Session(Compiled):
+    def __init__(self, engine: OnnxRuntime, model: OnnxModel | OnnxFile) -> None:
+        self._engine, self._model = engine, model
+        self._outputs = [t.name for t in model.signature.outputs]
+        self._session = _open(engine, model)
+
+    def run(self, feed: Arrays) -> dict[str, np.ndarray]:
+        return dict(zip(self._outputs, self._session.run(self._outputs, feed), strict=True))
+
+    def layers(self) -> list[Layer]:
+        """Read from a twin, same file and same options, that writes down the graph it is about to execute.
+
+        The session that is timed does not write: that would make it slower to start, and larger, than it is in service.
+        """
+        import onnx
+
+        with tempfile.TemporaryDirectory() as folder:
+            _open(self._engine, self._model, Path(folder) / "executed.onnx")
+            graph = onnx.load(Path(folder) / "executed.onnx", load_external_data=False).graph
+        return list(_read(graph, {}))
+
+    def close(self) -> None:
+        del self._session
+
+
+def _open(engine: OnnxRuntime, model: OnnxModel | OnnxFile, executed: Path | None = None) -> Any:
+    """An InferenceSession; `executed`: where the optimized graph is written, its weights in a file beside it."""
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(_QUIET)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _QUIET
+    options.intra_op_num_threads = engine.threads or machine.threads()
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    if executed:
+        options.optimized_model_filepath = str(executed)
+        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights")
+        options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
+    read = source(model)
+    return onnxruntime.InferenceSession(
+        read if isinstance(read, bytes) else str(read), options, providers=["CPUExecutionProvider"]
+    )
+
+
+def _read(graph: "onnx.GraphProto", around: Mapping[str, int]) -> Iterator[Layer]:
+    """The layers of a graph and of the graphs inside its nodes; `around`: types of the values that it can see."""
+    values = (*graph.input, *graph.value_info, *graph.output)
+    types = dict(around) | {w.name: w.data_type for w in graph.initializer}
+    types |= {v.name: v.type.tensor_type.elem_type for v in values}
+    for node in graph.node:
+        kind = _type(node, types)
+        for name in node.output:
+            types.setdefault(name, kind)
+        heavy = node.op_type in _INT8 | _FLOAT
+        yield Layer(node.name, node.op_type, "i8" if _integer(node) else _SHORT.get(kind, str(kind)), heavy)
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _read(inner, types)
+
+
+def _integer(node: "onnx.NodeProto") -> bool:
+    """Whether it multiplies bytes. Packed weights (MatMulNBits) are unpacked to floats first, unless told otherwise."""
+    level = next((a.i for a in node.attribute if a.name == "accuracy_level"), 0)
+    return node.op_type in _INT8 or node.op_type.startswith("QLinear") or (node.op_type == "MatMulNBits" and level == 4)
+
+
+def _type(node: "onnx.NodeProto", types: Mapping[str, int]) -> int:
+    """The element type that a node works in, where the file does not say it of every value: floats before integers."""
+    if node.op_type == "Cast":
+        return int(next(a.i for a in node.attribute if a.name == "to"))
+    known = [types[name] for name in node.input if types.get(name)]
+    return next((t for t in known if t in _FLOATS), known[0] if known else 1)

@@ -1,0 +1,194 @@
+"""quantize: 32-bit floats to 8-bit integers, written into the graph as QuantizeLinear and DequantizeLinear (QDQ)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, ClassVar, Literal, overload
+
+import numpy as np
+
+from hasten.data import Data
+from hasten.errors import MissingError, NotApplicable, UsageError
+from hasten.graph import _nncf, _onnxruntime
+from hasten.graph._masks import clamped, masked_nodes
+from hasten.graph.simplify import simplified
+from hasten.model import Arrays, Model, OnnxModel
+from hasten.provenance import nodes
+from hasten.technique import Technique
+
+if TYPE_CHECKING:
+    from hasten.task import Task
+
+Method = Literal["nncf", "onnxruntime", "dynamic"]
+_READS = {  # which settings each method reads, beside dtype, method and ops
+    "nncf": {"samples", "ranges", "symmetric", "transformer", "smooth_quant", "full_bias_correction", "activations_per_channel"},
+    "onnxruntime": {"samples", "symmetric", "ranges", "weights_per_channel", "reduce_range"},
+    "dynamic": {"weights_per_channel", "reduce_range"},
+}
+_CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
+_PRODUCTS = frozenset({"MatMul", "Gemm"})
+_INT8 = frozenset({
+    "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger", "QLinearConv",
+    "QLinearMatMul",
+})  # fmt: skip
+_FEED = 8  # samples a run while ONNX Runtime calibrates: what one run leaves behind is all that is held in memory
+
+
+@dataclass(frozen=True)
+class Quantize(Technique):
+    """INT8 weights and activations with ranges measured on calibration data, or INT8 products.
+
+    The graph is simplified first. The constants of padding masks are kept out of calibration. A setting that the method
+    does not read is refused. Which method pays depends on the network and on the engine: measure each pair. Not for a
+    file that holds INT8 already, nor for one without convolutions and matrix products.
+
+    Settings:
+        dtype: of weights and activations.
+        method: `nncf` (bias correction; https://github.com/openvinotoolkit/nncf), `onnxruntime` (Q and DQ where that
+            engine fuses them; https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html), `dynamic`
+            (no calibration data; only where there are no convolutions).
+        ops: operator types to quantize; empty: all that the method knows.
+        samples: how many calibration samples are looked at, spread evenly over the data. [nncf, onnxruntime]
+        symmetric: activation ranges around zero; weights are always so. [nncf, onnxruntime]
+        transformer: spare what attention is sensitive to, and smooth activations before the ranges are taken. [nncf]
+        smooth_quant: False leaves the smoothing out (Xiao et al. 2022, arXiv:2211.10438). [nncf, with transformer]
+        full_bias_correction: layer by layer on the quantized graph, slow, in place of the fast estimate. [nncf]
+        activations_per_channel: of depthwise convolutions; False is faster where engines want one scale. [nncf]
+        ranges: how a tensor's range is chosen from what it held; default: nncf takes the mean over samples of each one's
+            extremes, onnxruntime the extremes of all. [nncf: minmax; onnxruntime: minmax, entropy, percentile]
+        weights_per_channel: a scale for each output channel; False: one for the tensor. [onnxruntime, dynamic]
+        reduce_range: 7-bit weights, for CPUs without VNNI whose 16-bit sums overflow. [onnxruntime, dynamic]
+    """
+
+    dtype: Literal["int8"] = "int8"
+    method: Method = "nncf"
+    ops: tuple[str, ...] = ()
+    samples: int = 300
+    symmetric: bool = False
+    transformer: bool = False
+    smooth_quant: bool = True
+    full_bias_correction: bool = False
+    activations_per_channel: bool = True
+    ranges: Literal["default", "minmax", "entropy", "percentile"] = "default"
+    weights_per_channel: bool = True
+    reduce_range: bool = False
+
+    takes: ClassVar[Literal["torch", "onnx"]] = "onnx"
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            UsageError: a setting that the method does not read, or a number out of range.
+        """
+        reads = _READS[self.method] | {"dtype", "method", "ops"}
+        for field in fields(self):
+            if getattr(self, field.name) != field.default and field.name not in reads:
+                owners = " or ".join(f"method={m}" for m, names in _READS.items() if field.name in names)
+                raise UsageError(f"quantize with method={self.method} does not read {field.name}", f"use {owners}")
+        if self.method == "nncf" and self.ranges in ("entropy", "percentile"):
+            raise UsageError(f"quantize with method=nncf has no ranges={self.ranges}", "use minmax or method=onnxruntime")
+        if not self.smooth_quant and not self.transformer:
+            raise UsageError("quantize smooths nothing without transformer=True", "leave smooth_quant away")
+        if self.samples < 1:
+            raise UsageError(f"quantize cannot calibrate with samples={self.samples}", "give at least 1")
+
+    @property
+    def needs(self) -> frozenset[str]:  # type: ignore[override]  # of this instance: dynamic needs no data
+        return frozenset() if self.method == "dynamic" else frozenset({"calibrate"})
+
+    @classmethod
+    def missing(cls) -> str | None:
+        for package in ("onnxscript", "onnxruntime"):
+            if find_spec(package) is None:
+                return f"{package} is not installed: pip install 'hasten[quantize]'"
+        return None
+
+    @classmethod
+    def variants(cls, model: OnnxModel) -> tuple["Quantize", ...]:
+        """Static settings of both libraries, for attention where there is some; dynamic where nothing convolves."""
+        kinds = _kinds(model)
+        if _refusal(kinds):
+            return ()
+        heavy = tuple(sorted(kinds & (_CONVOLUTIONS | _PRODUCTS)))
+        attention = [cls(transformer=True), cls(transformer=True, smooth_quant=False)]
+        depthwise = [cls(activations_per_channel=False)]
+        nncf = [*(attention if "Softmax" in kinds and "MatMul" in kinds else []), cls(), cls(ranges="minmax"),
+                *(depthwise if _has_depthwise(model) else []), cls(symmetric=True)]
+        runtime = [cls(method="onnxruntime"), cls(method="onnxruntime", ops=heavy),
+                   cls(method="onnxruntime", ranges="entropy")]
+        static = [*(nncf if find_spec("nncf") else []), *runtime]
+        return tuple(static) if kinds & _CONVOLUTIONS else (*static, cls(method="dynamic"))
+
+    def apply(self, model: Model, task: "Task") -> OnnxModel:
+        """
+        Raises:
+            NotApplicable: INT8 already, nothing to quantize, or dynamic on a graph that convolves.
+            MissingError: the method's package is not installed.
+        """
+        assert isinstance(model, OnnxModel)
+        kinds = _kinds(model)
+        if reason := _refusal(kinds) or self._unfit(kinds):
+            raise NotApplicable(f"{self} has nothing to do: {reason}")
+        graph = simplified(model.proto)
+        if self.method == "dynamic":
+            return OnnxModel(_onnxruntime.dynamic(graph, self))
+        if self.method == "nncf" and not find_spec("nncf"):
+            raise MissingError("nncf is not installed", "pip install 'hasten[quantize]'")
+        size = model.signature.fixed_batch if self.method == "nncf" or not model.signature.batch else _FEED
+        feeds = _Feeds(task.split("calibrate"), self.samples, size)
+        graph, skip = clamped(graph, feeds[:2]), masked_nodes(graph)
+        library = _nncf if self.method == "nncf" else _onnxruntime
+        return OnnxModel(library.static(graph, self, feeds, skip))
+
+    def _unfit(self, kinds: set[str]) -> str | None:
+        if self.ops and not kinds.intersection(self.ops):
+            return f"the graph has no {' and no '.join(self.ops)}"
+        if self.method == "dynamic" and kinds & _CONVOLUTIONS:
+            return "dynamic is for graphs without convolutions"
+        return None
+
+
+class _Feeds(Sequence[Arrays]):
+    """Calibration samples as inputs of one call each, read when they are asked for."""
+
+    def __init__(self, data: Data, samples: int, size: int) -> None:
+        """
+        Args:
+            samples: taken at even distances, since data often comes sorted.
+            size: samples a call; the last call is filled up from the first of its samples.
+        """
+        self._data, self._size = data, size
+        self._rows = np.unique(np.linspace(0, len(data) - 1, min(samples, len(data))).round().astype(int))
+
+    def __len__(self) -> int:
+        return -(-len(self._rows) // self._size)
+
+    @overload
+    def __getitem__(self, i: int) -> Arrays: ...
+
+    @overload
+    def __getitem__(self, i: slice) -> list[Arrays]: ...
+
+    def __getitem__(self, i: int | slice) -> Arrays | list[Arrays]:
+        if isinstance(i, slice):
+            return [self[j] for j in range(*i.indices(len(self)))]
+        if not 0 <= i < len(self):
+            raise IndexError(i)
+        rows = np.resize(self._rows[i * self._size:(i + 1) * self._size], self._size)
+        return {name: np.ascontiguousarray(array[rows]) for name, array in self._data.inputs.items()}
+
+
+def _kinds(model: OnnxModel) -> set[str]:
+    return {node.op_type for node in nodes(model.proto.graph)}
+
+
+def _refusal(kinds: set[str]) -> str | None:
+    """Why no setting can quantize a graph of these operators; None where one can."""
+    if done := sorted(kinds & _INT8):
+        return f"the graph holds INT8 already ({', '.join(done)})"
+    return None if kinds & (_CONVOLUTIONS | _PRODUCTS) else "it has no convolution and no matrix product"
+
+
+def _has_depthwise(model: OnnxModel) -> bool:
+    groups = (a.i for n in nodes(model.proto.graph) if n.op_type == "Conv" for a in n.attribute if a.name == "group")
+    return any(group > 1 for group in groups)

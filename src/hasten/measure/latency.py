@@ -1,0 +1,133 @@
+"""Latency, and how much faster one entrant is than another, from interleaved bursts in separate processes.
+
+Time has four levels, each with a luck of its own: a *call*; a *burst* of calls; a *round*, in which every entrant has
+one burst; a *launch*, a fresh process for every entrant. Calls of a burst resemble each other, so they are not
+independent evidence and the round is the unit. A launch fixes where buffers and code lie in memory, which more rounds
+do not show: with several launches the launch is the unit (Kalibera and Jones 2013, "Rigorous Benchmarking in
+Reasonable Time": repeat at the highest level that varies).
+"""
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hasten.measure.lock import quiet
+
+if TYPE_CHECKING:
+    from hasten.measure.stand import Stand
+
+DROP = 5  # first calls of a burst: caches and threads come back from another process
+KEEP = 34  # calls of a burst: 20 rounds give the 662 that p99 needs
+ROUNDS, LAUNCHES = 20, 6
+ENOUGH_FOR_P99 = 662
+"""The fewest samples of which at least two lie above the 99th percentile with 99 % certainty: the number at which
+LoadGen's early stopping first allows a p99 (Reddi et al. 2020, "MLPerf Inference Benchmark")."""
+_T975 = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
+    2.110, 2.101, 2.093, 2.086,
+)  # fmt: skip
+"""Student's t, 97.5 %, for 1, 2, ... degrees of freedom; the last one stands for all beyond, a little too wide."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Of single calls, over all rounds and launches."""
+
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float | None  # None: too few samples
+    samples: int
+
+
+@dataclass(frozen=True)
+class Speedup:
+    """How many times as fast, with a 95 % interval; below 1 is slower."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Race:
+    """What a race gave: times_ms[launch][round][entrant] is a burst's calls, in ms."""
+
+    times_ms: Sequence[Sequence[Sequence[Sequence[float]]]]
+
+    def latency(self, entrant: int) -> Latency:
+        calls = np.concatenate([burst[entrant] for launch in self.times_ms for burst in launch])
+        p50, p90, p99 = (float(p) for p in np.percentile(calls, (50, 90, 99)))
+        return Latency(p50, p90, p99 if len(calls) >= ENOUGH_FOR_P99 else None, len(calls))
+
+    def speedup(self, entrant: int, over: int) -> Speedup:
+        """The time of `over` divided by the time of `entrant`.
+
+        In each round the medians of the two bursts are compared, in each launch the median of its rounds is taken. Of
+        several launches: their geometric mean, with Student's interval over launches. Of one: the median of the rounds,
+        with the order-statistic interval; it speaks of these processes only, not of what a restart would give.
+        """
+        logs = [
+            [math.log(float(np.median(burst[over])) / float(np.median(burst[entrant]))) for burst in launch]
+            for launch in self.times_ms
+        ]
+        low, middle, high = _of_median(logs[0]) if len(logs) == 1 else _of_mean([float(np.median(x)) for x in logs])
+        return Speedup(math.exp(middle), math.exp(low), math.exp(high))
+
+
+def race(stands: Sequence["Stand"], rounds: int = ROUNDS, launches: int = LAUNCHES, seed: int = 0) -> Race:
+    """Time entrants against each other, holding the machine.
+
+    Args:
+        stands: warm ones; they come back relaunched where `launches` is more than 1.
+        rounds: in all; divided over the launches. 20 are enough for a 95 % interval of the median.
+        launches: processes an entrant has in turn. 1 is for a first look: its interval leaves out the luck of a launch.
+        seed: of the order in which entrants start; it then rotates from round to round.
+    """
+    order = list(range(len(stands)))
+    random.Random(seed).shuffle(order)
+    times: list[list[list[list[float]]]] = []
+    turn = 0
+    with quiet():
+        for launch in range(launches):
+            if launch:
+                for stand in stands:
+                    stand.relaunch()
+            times.append([])
+            for _ in range(math.ceil(rounds / launches)):
+                bursts: list[list[float]] = [[] for _ in stands]
+                for i in rotated(order, turn):
+                    bursts[i] = stands[i].burst(DROP, KEEP)
+                times[-1].append(bursts)
+                turn += 1
+    return Race(times)
+
+
+def rotated(order: Sequence[int], turn: int) -> list[int]:
+    """The order of a round: every entrant is first, second, ... equally often."""
+    start = turn % len(order)
+    return [*order[start:], *order[:start]]
+
+
+def _of_mean(values: Sequence[float]) -> tuple[float, float, float]:
+    """Student's 95 % interval around the mean of independent values: low, mean, high."""
+    n, mean = len(values), float(np.mean(values))
+    half = _T975[min(n - 1, len(_T975)) - 1] * float(np.std(values, ddof=1)) / math.sqrt(n)
+    return mean - half, mean, mean + half
+
+
+def _of_median(values: Sequence[float]) -> tuple[float, float, float]:
+    """The interval between two order statistics that holds the median with at least 95 %: low, median, high.
+
+    It assumes no distribution (David and Nagaraja 2003, "Order Statistics", 7.1). Fewer than 6 values cannot have one.
+    """
+    n, ordered = len(values), sorted(values)
+    outside, rank = 0.0, 0
+    while outside + math.comb(n, rank) / 2**n <= 0.025:
+        outside += math.comb(n, rank) / 2**n
+        rank += 1
+    middle = float(np.median(ordered))
+    return (ordered[rank - 1], middle, ordered[n - rank]) if rank else (-math.inf, middle, math.inf)

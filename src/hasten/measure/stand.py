@@ -1,0 +1,122 @@
+"""The stand: one entrant in a child process of its own, pinned to its processors, ready to run in bursts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from hasten import find
+from hasten.child import Child
+from hasten.measure import machine
+from hasten.model import OnnxModel, Signature
+
+_LOAD_S, _RUN_S, _DATA_S = 900.0, 300.0, 24 * 3600.0  # limits on what hangs, not on what is slow
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """Who takes part.
+
+    Attributes:
+        model: an .onnx file, or a task.py whose original model is meant.
+        engine: its name.
+        settings: the engine's fields, threads included; threads 0 is as many as make sense on this machine.
+    """
+
+    model: Path
+    engine: str
+    settings: Mapping[str, Any]
+
+    @property
+    def label(self) -> str:
+        return f"{self.model.stem} on {find.engine(self.engine)(**self.settings)}"
+
+
+class Stand:
+    """A compiled, warmed-up entrant. Use it as a context manager, or `close` it.
+
+    Nothing here waits for a quiet machine: whoever times holds hasten.measure.lock.
+    """
+
+    def __init__(self, entrant: Entrant, feed: Path) -> None:
+        """
+        Args:
+            feed: a folder of .npy (Data.save); calls are made with real samples from it.
+
+        Raises:
+            HastenError: the engine is missing, refuses the model, or dies of it.
+        """
+        self.entrant, self.feed = entrant, feed
+        self._signature: Signature | None = None
+        if entrant.model.suffix == ".onnx":
+            self._signature = OnnxModel.load(entrant.model).signature
+        self._launch()
+
+    def _launch(self) -> None:
+        threads = self.entrant.settings.get("threads") or machine.threads()
+        self._child = Child("hasten.measure.subject:Subject", cpus=machine.cpus(threads))
+        try:
+            self._compiled = self._child.call(
+                "compile",
+                _LOAD_S,
+                model=str(self.entrant.model),
+                engine=self.entrant.engine,
+                settings=dict(self.entrant.settings),
+                signature=self._signature and self._signature.to_json(),
+                feed=str(self.feed),
+            )
+        except BaseException:
+            self.close()
+            raise
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """compile_s; precision, the engine's of floating-point layers; layers, as executed: name, op, precision, heavy
+        (empty where the engine does not show them); int8_share of the heavy ones, or None.
+
+        Read it after the timing: an engine may compile a twin to show its layers.
+        """
+        return {**self._compiled, **self._child.call("layers", _LOAD_S)}
+
+    def burst(self, drop: int, keep: int) -> list[float]:
+        """Times in ms of about `keep` calls in a row, after `drop` that do not count; see Subject.burst."""
+        return list(self._child.call("burst", _RUN_S, drop=drop, keep=keep))
+
+    def answers(self, data: Path, out: Path) -> dict[str, np.ndarray]:
+        """Outputs by name, [N, ...] memory-mapped from `out`, of all samples of a folder of .npy, by this very session.
+
+        Raises:
+            InputError: an output has no axis for the samples in front, or its shape differs from call to call.
+        """
+        names = self._child.call("answers", _DATA_S, data=str(data), out=str(out))
+        return {name: np.load(out / f"{i}.npy", mmap_mode="r") for i, name in enumerate(names)}
+
+    def throughput(self) -> tuple[float, int]:
+        """Samples a second at the best batch, and that batch (of 1, 2, 4, ... 64 where it is free)."""
+        per_s, batch = self._child.call("throughput", _RUN_S)
+        return per_s, batch
+
+    def peak_memory_mb(self) -> float:
+        """The most memory that was resident (VmHWM), interpreter and engine included, from compiling to warm."""
+        return float(self._child.call("peak_memory_mb"))
+
+    def relaunch(self) -> None:
+        """Start over in a fresh process: another draw of memory layout."""
+        self.close()
+        self._launch()
+
+    def close(self) -> None:
+        """End the process; harmless when repeated."""
+        self._child.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
