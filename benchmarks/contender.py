@@ -4,6 +4,7 @@ The parent side is `Contender`. The child compiles, warms up, and then answers o
 {"burst": n} with the times of n calls, {"answer": npz, "out": npy} with the first output for every sample.
 """
 
+import contextlib
 import itertools
 import json
 import os
@@ -29,12 +30,12 @@ class Contender:
         self.name, self.settings, self.library = name, settings, library
         self._job = {"model": str(model), "library": library, "settings": settings, "feed": str(feed)}
         self._process: subprocess.Popen[str] | None = None
-        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the object
         self.start()
 
     def start(self) -> None:
         """A fresh process, compiled and warm."""
         self.close()
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the process
         self._process = subprocess.Popen(
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True
         )
@@ -52,7 +53,8 @@ class Contender:
     def close(self) -> None:
         if self._process:
             self._process.kill()
-            self._process.communicate()
+            with self._log, contextlib.suppress(BrokenPipeError):
+                self._process.communicate()
             self._process = None
 
     def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
@@ -67,6 +69,7 @@ class Contender:
             process.wait()
             self._log.seek(0)
             said = self._log.read().strip().splitlines()
+            self.close()
             raise RuntimeError(f"{self.name}: {said[-1][:200] if said else 'the process ended'}")
         return json.loads(line)
 
@@ -117,7 +120,10 @@ def serve() -> None:
     job = json.loads(sys.stdin.readline())
     run = open_session(job["model"], job["library"], job["settings"])
     arrays, batch = load(job["feed"]), 1 if fixed_batch(job["model"]) else BATCH
-    rows = [{k: np.ascontiguousarray(v[i : i + 1]) for k, v in arrays.items()} for i in range(INPUTS)]
+    rows = [
+        {k: np.ascontiguousarray(v[i : i + 1]) for k, v in arrays.items()}
+        for i in range(min(INPUTS, len(next(iter(arrays.values())))))
+    ]
     del arrays
     feeds = itertools.cycle(rows)
     warm = time.perf_counter() + WARM_S

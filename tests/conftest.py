@@ -20,7 +20,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory):
 
 
 def tiny_data(n: int, seed: int) -> Data:
-    """Bright quadrants: the label says which of the four is bright. Input `image` f32 [n, 1, 8, 8], target int64 [n]."""
+    """Quadrants, of which the label names the bright one. Input `image` f32 [n, 1, 8, 8], target int64 [n]."""
     rng = np.random.default_rng(seed)
     target = rng.integers(0, CLASSES, n)
     image = rng.normal(0, 0.3, (n, 1, SIDE, SIDE)).astype(np.float32)
@@ -60,7 +60,8 @@ def tiny_module():
 def tiny_task() -> Task:
     """A torch task; calibrate, validate and test data of 64, 200 and 200 samples."""
     module = tiny_module()
-    return Task("tiny", lambda: module, "top1", calibrate=tiny_data(64, 2), validate=tiny_data(200, 3), test=tiny_data(200, 4))
+    calibrate, validate, test = (tiny_data(n, seed) for n, seed in ((64, 2), (200, 3), (200, 4)))
+    return Task("tiny", lambda: module, "top1", calibrate=calibrate, validate=validate, test=test)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from hasten.boost import Budget, boost
+from hasten import Budget, boost
 from hasten.bundle import Bundle
 from hasten.data import Data
 from hasten.errors import InputError, MissingError, UsageError
@@ -159,7 +159,7 @@ def test_usage_and_input_are_refused_before_anything_is_written(tiny_onnx_task: 
 RUN = """
 import sys
 from pathlib import Path
-from hasten.boost import Budget, boost
+from hasten import Budget, boost
 from hasten.task import Task
 model, data, out, resume = sys.argv[1:]
 task = Task.of_files(model, "top1", calibrate=data, validate=data, test=data)

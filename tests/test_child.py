@@ -113,7 +113,7 @@ def test_time_is_limited():
     with Child(HERE) as child:
         child.call("where")
         began = time.monotonic()
-        with pytest.raises(ChildDied, match="took longer than 0.3 s"):
+        with pytest.raises(ChildDied, match=r"took longer than 0\.3 s"):
             child.call("hang", timeout_s=0.3)
         assert time.monotonic() - began < 5
         assert not alive(child.pid)

@@ -168,8 +168,9 @@ def test_a_total_that_is_no_mean() -> None:
 
 def test_lower_is_better_turns_the_sign() -> None:
     before, after = np.full(50, 1.0), np.full(50, 1.5)
-    assert paired_drop(metric("mse"), before, after).value == 0.5
-    assert paired_drop(MEAN, before, after).value == -0.5
+    worse, better = paired_drop(metric("mse"), before, after), paired_drop(MEAN, before, after)
+    assert (worse.low, worse.value, worse.high) == (0.5, 0.5, 0.5)
+    assert (better.low, better.value, better.high) == (-0.5, -0.5, -0.5)
 
 
 @given(st.integers(2, 40), st.integers(0, 5))

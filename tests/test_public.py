@@ -14,7 +14,8 @@ import hasten
 def test_every_public_name_is_there(name: str) -> None:
     module = f"hasten.{hasten._PUBLIC[name]}"
     assert find_spec(module) is not None
-    assert getattr(hasten, name).__module__ == module
+    for _ in range(2):  # the submodule of the same name, once imported, may not take its place
+        assert getattr(hasten, name).__module__ == module
     assert name in dir(hasten)
 
 

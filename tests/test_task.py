@@ -140,7 +140,7 @@ def test_neighbours_of_one_name_do_not_mix(tmp_path: Path) -> None:
     """Imported on top, and inside functions called after the other task was loaded; packages and their parts too."""
     text = (
         "import net\nfrom hasten import Data, Task\nimport numpy as np\n"
-        "def data():\n    import late\n    from parts import piece\n"
+        "def data():\n    import late\n    import net as again\n    from parts import piece\n    assert again is net\n"
         "    return Data({'x': np.full((2, 3), net.WHO * 100 + late.WHO * 10 + piece.WHO, np.float32)})\n"
         "def module():\n    import torch\n    import later\n    return torch.nn.Linear(3, later.WHO)\n"
         "task = Task('t', module, 'mse', validate=data)"

@@ -1,5 +1,6 @@
 """From a trained module to the four files of a network, with torch's own exporter alone."""
 
+import logging
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ def export(module: torch.nn.Module, example: Arrays, path: Path, output: str = "
     """
     inputs = tuple(torch.from_numpy(np.ascontiguousarray(a[:2])) for a in example.values())
     batch = torch.export.Dim("batch")
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it reports every package that is absent
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's notes on its own deprecations
         torch.onnx.export(

@@ -32,7 +32,7 @@ def folder() -> Path:
             subprocess.run(["dpkg", "-x", str(archive), str(Path(aside) / "out")], check=True, capture_output=True)
         except (subprocess.CalledProcessError, StopIteration) as fault:
             raise FileNotFoundError(missing) from fault
-        os.replace(Path(aside) / "out", CACHE)
+        (Path(aside) / "out").replace(CACHE)
     return unpacked
 
 

@@ -22,7 +22,7 @@ class Block(nn.Module):
 
 
 class FashionNet(nn.Module):
-    """Image f32 [N, 1, 28, 28] -> logits f32 [N, 10]; `width` channels in the first stage, doubled in each of the next."""
+    """Image f32 [N, 1, 28, 28] -> logits f32 [N, 10]; `width` channels in the first stage, doubled in each next one."""
 
     def __init__(self, width: int = 32, blocks: int = 3, classes: int = 10) -> None:
         super().__init__()

@@ -10,17 +10,15 @@ final rate show that nothing is left to gain; `train.json` keeps every epoch.
 import argparse
 import json
 import math
-import os
 import time
 from pathlib import Path
 
 import torch
+from data import prepare, read
+from net import FashionNet
 from safetensors.torch import save_file
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-
-from data import prepare, read
-from net import FashionNet
 
 HERE = Path(__file__).parent
 VALIDATE = 10_000  # the last images of the training set
@@ -96,7 +94,7 @@ def main() -> None:
                     "seconds": round(time.monotonic() - began)})
         print(json.dumps(log[-1]), flush=True)
         torch.save({"log": log} | {name: part.state_dict() for name, part in parts.items()}, f"{state}.aside")
-        os.replace(f"{state}.aside", state)
+        Path(f"{state}.aside").replace(state)
         if epoch + 1 == args.epochs:
             save_file({k: v.contiguous() for k, v in mean.module.state_dict().items()}, args.output)
 
@@ -104,7 +102,8 @@ def main() -> None:
     from safetensors.torch import load_file
 
     net.load_state_dict(load_file(args.output))
-    gain = max(entry["validate"] for entry in log[args.epochs:]) - log[args.epochs - 1]["validate"] if args.further else 0
+    reached = [entry["validate"] for entry in log]
+    gain = max(reached[args.epochs:]) - reached[args.epochs - 1] if args.further else 0
     result = {"settings": {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items() if k != "output"},
               "test_accuracy": accuracy(net, torch.from_numpy(prepare(test_x.numpy())), test_y),
               "gain_of_further_epochs": round(gain, 3), "epochs": log}

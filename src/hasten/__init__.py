@@ -13,11 +13,27 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "Answer": "pipeline", "Bundle": "bundle", "Data": "data", "Engine": "engine", "HastenError": "errors", "Metric": "metric",
-    "OnnxModel": "model", "Pipeline": "pipeline", "Prepare": "pipeline", "Recipe": "recipe", "Signature": "model", "Task": "task",
-    "Technique": "technique", "Tensor": "model", "TorchModel": "model", "Window": "pipeline", "boost": "boost", "export": "export",
+    "Answer": "pipeline",
+    "Budget": "search.budget",
+    "Bundle": "bundle",
+    "Data": "data",
+    "Engine": "engine",
+    "HastenError": "errors",
+    "Metric": "metric",
+    "OnnxModel": "model",
+    "Pipeline": "pipeline",
+    "Prepare": "pipeline",
+    "Recipe": "recipe",
+    "Signature": "model",
+    "Task": "task",
+    "Technique": "technique",
+    "Tensor": "model",
+    "TorchModel": "model",
+    "Window": "pipeline",
+    "boost": "boost",
+    "export": "export",
 }
-__all__ = sorted(_PUBLIC)  # noqa: PLE0605 - kept true by tests/test_public.py
+__all__ = sorted(_PUBLIC)  # kept true by tests/test_public.py
 
 
 def __getattr__(name: str) -> Any:
@@ -31,7 +47,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """Keeps `hasten.boost` and `hasten.export` the functions: importing a submodule would put the module in their place."""
+    """Keeps `hasten.boost` and `hasten.export` functions: importing a submodule would put the module in its place."""
 
     def __setattr__(self, name: str, value: object) -> None:
         if name not in _PUBLIC:

@@ -1,9 +1,10 @@
 """boost: measure the baselines, try what could be faster, and ship the fastest that stays within the budget."""
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,10 +13,10 @@ from hasten.bundle import Bundle, is_bundle
 from hasten.engine import Engine
 from hasten.errors import HastenError, InputError, MissingError
 from hasten.measure.machine import conditions
-from hasten.model import OnnxModel
 from hasten.pipeline import Answer
 from hasten.recipe import Recipe
-from hasten.search.bench import Bench, failed, why_not
+from hasten.search.bench import Bench, failed
+from hasten.search.budget import Budget, praise, refusal, why_not
 from hasten.search.judge import Judge
 from hasten.search.progress import Progress, Silent
 from hasten.search.trial import Trial
@@ -25,17 +26,8 @@ from hasten.task import Split, Task
 
 FINALISTS = 4
 NEAR = 1.15  # a finalist's p50 is at most this times the best: screening is not exact
+_CHOOSES = {"top1": 1, "agreement": 1, "top5": 5}  # metrics of a choice between classes: best classes that answer
 RESERVE_S = 60.0  # of --time, kept for the final race
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What may be lost, what must be won, and how long the search may take."""
-
-    max_drop: float = 0.01  # in the metric's unit; the upper end of the 95 % interval has to stay within
-    speedup: float | None = None  # over the original
-    latency_ms: float | None = None  # p50
-    time_s: float = 1200.0  # no candidate is started later than this
 
 
 def boost(
@@ -147,7 +139,7 @@ def _search(
     admitted = [
         t
         for t in (*tried, *baselines)
-        if t.status == "kept" or (t.status == "baseline" and _onnx(t) and not why_not(t, budget.max_drop))
+        if t.status == "kept" or (t.status == "baseline" and _onnx(t) and not why_not(t, budget))
     ]
     best = min((t.latency_p50_ms or float("inf") for t in admitted), default=0.0)
     finalists = sorted(
@@ -162,12 +154,12 @@ def _search(
         }
     progress.stage(f"the final: {len(finalists)} finalists against {len(baselines)} baselines")
     rows, winner = bench.final(baselines, finalists, split)
-    refusal = _refusal(winner, budget)
+    no = refusal(winner, budget)
     return {
         "baselines": _json(rows),
-        "winner": None if refusal else winner.to_json(),
+        "winner": None if no else winner.to_json(),
         "trials": _json(tried),
-        "verdict": refusal or _praise(winner, budget, bench),
+        "verdict": no or praise(winner, budget, bench.shop.task.measure.name),
     }
 
 
@@ -193,7 +185,7 @@ def _candidates(
         except HastenError as fault:
             yield bench.shop.store.end(failed(bench.shop.store.plan(whole), fault))
             continue
-        for engine in dict.fromkeys(v for k in kinds for v in k.variants(quantized(model))):
+        for engine in dict.fromkeys(v for k in kinds for v in k.variants(model.quantized)):
             yield _tried(bench, recipe, engine, budget, progress)
 
 
@@ -209,7 +201,7 @@ def _tried(bench: Bench, recipe: str, engine: Engine, budget: Budget, progress: 
     bench.shop.store.start(trial)
     try:
         trial = bench.measure(trial)
-        reason = why_not(trial, budget.max_drop)
+        reason = why_not(trial, budget)
         trial = replace(trial, status="rejected" if reason else "kept", reason=reason)
     except HastenError as fault:
         trial = failed(trial, fault)
@@ -219,54 +211,25 @@ def _tried(bench: Bench, recipe: str, engine: Engine, budget: Budget, progress: 
     return trial
 
 
-def _refusal(winner: Trial, budget: Budget) -> str:
-    """Why the winner is not good enough; empty when it is."""
-    low = winner.speedup_ci95[0] if winner.speedup_ci95 else 0.0
-    if (winner.accuracy_drop or 0) > budget.max_drop:
-        lost = f"loses {winner.accuracy_drop:.4g} on {winner.split}; {budget.max_drop:g} is allowed"
-        return f"{winner.label}, the fastest within the budget on validate, {lost}"
-    if budget.speedup and (winner.speedup or 0) < budget.speedup:
-        return (
-            f"{budget.speedup:g}x was asked for; the best within the budget is {winner.speedup:.2f}x ({winner.label})"
-        )
-    if budget.latency_ms and (winner.latency_p50_ms or 0) > budget.latency_ms:
-        best = f"the best within the budget takes {winner.latency_p50_ms:.3g} ms ({winner.label})"
-        return f"{budget.latency_ms:g} ms was asked for; {best}"
-    if low <= 1:
-        return "nothing within the budget is faster than the model as it is"
-    return ""
-
-
-def _praise(winner: Trial, budget: Budget, bench: Bench) -> str:
-    low, high = winner.accuracy_drop_ci95 or (0.0, 0.0)
-    proof = (
-        ""
-        if high <= budget.max_drop
-        else f"; {winner.n_samples} samples are too few to prove a drop of at most {budget.max_drop:g}"
-    )
-    metric = bench.shop.task.measure.name
-    return (
-        f"{winner.label}: {winner.speedup:.2f}x as fast as the original, {metric} {winner.accuracy:.4f}, "
-        f"drop {winner.accuracy_drop:+.4f} [{low:+.4f}, {high:+.4f}] on {winner.split}{proof}"
-    )
-
-
 def _ship(bench: Bench, winner: Trial, result: dict[str, Any], output: Path) -> None:
     """The winner as a bundle: what was timed is what is shipped, file and engine settings alike."""
     from hasten.report.html import page
 
     task = bench.shop.task
-    choosing = task.measure.name in ("top1", "top5", "agreement") and task.pipeline.answer == Answer()
-    Bundle.write(
-        output,
-        stages=[Stage.of(bench.shop.file(winner.recipe), bench.engine(winner))],
-        pipeline=replace(task.pipeline, answer=Answer("classes")) if choosing else task.pipeline,
-        recipe=winner.recipe,
-        measurements=winner.to_json(),
-        conditions=result["conditions"],
-        cases=task.split("validate"),
-        report=page(result),
-    )
+    written = {
+        "stages": [Stage.of(bench.shop.file(winner.recipe), bench.engine(winner))],
+        "recipe": winner.recipe,
+        "measurements": winner.to_json(),
+        "conditions": result["conditions"],
+        "cases": task.split("validate"),
+        "report": page(result),
+    }
+    if task.measure.name in _CHOOSES and task.pipeline.answer == Answer():
+        with contextlib.suppress(InputError):  # a network that is sure of too little: then its tensors are the answer
+            choice = Answer("classes", top_k=_CHOOSES[task.measure.name])
+            Bundle.write(output, pipeline=replace(task.pipeline, answer=choice), **written)
+            return
+    Bundle.write(output, pipeline=task.pipeline, **written)
 
 
 def _onnx(trial: Trial) -> bool:
@@ -275,8 +238,3 @@ def _onnx(trial: Trial) -> bool:
 
 def _json(trials: list[Trial]) -> list[dict[str, Any]]:
     return [t.to_json() for t in trials]
-
-
-def quantized(model: OnnxModel) -> bool:
-    """Whether the file computes in INT8 anywhere."""
-    return any("Quantize" in n.op_type or n.op_type.endswith("Integer") for n in model.proto.graph.node)

@@ -38,7 +38,7 @@ class Compiled(ABC):
 
 @dataclass(frozen=True)
 class Engine(ABC):
-    """A frozen dataclass whose fields are its settings. `threads` is always explicit: 0 is every core of this process."""
+    """A frozen dataclass whose fields are its settings. `threads` is explicit: 0 is every core this process may use."""
 
     threads: int = 0
     takes: ClassVar[Literal["torch", "onnx"]] = "onnx"

@@ -21,7 +21,8 @@ def _listed(folder: str, kind: type) -> dict[str, type]:
         if entry.name.startswith("_"):
             continue
         module = importlib.import_module(f"{folder}.{entry.name}")
-        classes = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, kind) and c.__module__ == module.__name__]
+        own = (c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__)
+        classes = [c for c in own if issubclass(c, kind)]
         if len(classes) > 1:
             raise ContractError(f"{module.__name__} defines {len(classes)} classes of {kind.__name__}", "one file, one")
         if classes:
@@ -30,20 +31,34 @@ def _listed(folder: str, kind: type) -> dict[str, type]:
 
 
 def _added(kind: type) -> dict[str, type]:
-    loaded = ((e.name, e.load()) for e in entry_points(group="hasten"))
-    return {name: c for name, c in loaded if isinstance(c, type) and issubclass(c, kind)}
+    found = {}
+    for entry in entry_points(group="hasten"):
+        loaded = entry.load()
+        if isinstance(loaded, type) and issubclass(loaded, kind):
+            if loaded.__module__.rpartition(".")[2] != entry.name:
+                raise ContractError(f"the entry point {entry.name!r} names {loaded.__module__}.{loaded.__name__}",
+                                    "call the file like the entry: recipes print its name")
+            found[entry.name] = loaded
+    return found
+
+
+def _merged(ours: dict[str, type], added: dict[str, type]) -> dict[str, type]:
+    if both := sorted(ours.keys() & added.keys()):
+        raise ContractError(f"another package adds {both[0]!r}, which hasten has", "rename the one that is added")
+    return ours | added
 
 
 @cache
 def techniques() -> dict[str, type[Technique]]:
     """Every technique by the name of its file, torch and ONNX alike."""
-    return {name: c for folder in TECHNIQUE_FOLDERS for name, c in _listed(folder, Technique).items()} | _added(Technique)
+    ours = {name: c for folder in TECHNIQUE_FOLDERS for name, c in _listed(folder, Technique).items()}
+    return _merged(ours, _added(Technique))
 
 
 @cache
 def engines() -> dict[str, type[Engine]]:
     """Every engine by the name of its file, present on this machine or not (`Engine.missing` says)."""
-    return _listed("hasten.engines", Engine) | _added(Engine)
+    return _merged(_listed("hasten.engines", Engine), _added(Engine))
 
 
 def technique(name: str) -> type[Technique]:

@@ -215,7 +215,12 @@ class OnnxModel:
 
     @property
     def size_mb(self) -> float:
-        return self.proto.ByteSize() / 1e6
+        return float(self.proto.ByteSize()) / 1e6
+
+    @property
+    def quantized(self) -> bool:
+        """Whether the file computes in INT8 anywhere; what an engine makes of it is for its session to say."""
+        return any("Quantize" in n.op_type or n.op_type.endswith("Integer") for n in self.proto.graph.node)
 
     def digest(self) -> str:
         return hashlib.sha256(self.proto.SerializeToString(deterministic=True)).hexdigest()

@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # a bundle runs without the onnx package
 MODULE = "hasten.module"
 _DYNAMO = "pkg.torch.onnx.name_scopes"  # its record: ['', 'stages', 'stages.0', 'stages.0.conv1', 'conv2d_3']
 
+_STEPS = 2  # from a tensor that is known to a new node: Q, then DQ
+
 
 def nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
     """Every node, those inside the branches of an If and the bodies of loops included."""
@@ -48,11 +50,12 @@ def label(proto: onnx.ModelProto, root: str = "") -> onnx.ModelProto:
 
 
 def carry(before: onnx.ModelProto, after: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of `after` in which nodes without a name of `before` got one from there.
+    """A copy of `after` in which every node has the name of a module of `before`.
 
-    A node is matched by its output, where the same operator gave it; then by its weight, since a folded neighbour
-    leaves its output's name behind; then by any output, by its own name, by its inputs. New nodes (the Q and DQ of a
-    quantizer, say) so take the name of the tensor they were made for, or else that of the nearest neighbour with one.
+    A node keeps its name where that module had such an operator. Else it is matched by its output, where the same
+    operator gave it; then by its weight, since a folded neighbour leaves its own names behind; then it keeps what it
+    has; then by any output, by its own name, by its inputs. New nodes (the Q and DQ of a quantizer, say) so take the
+    name of the tensor they were made for, or else that of the nearest neighbour with one.
     """
     named = type(after)()
     named.CopyFrom(after)
@@ -61,11 +64,12 @@ def carry(before: onnx.ModelProto, after: onnx.ModelProto) -> onnx.ModelProto:
     same_weight = {(n.op_type, t): m for n, m in reversed(old) for t in n.input[1:] if t}
     names = {n.name: m for n, m in old if n.name}
     tensors = {t: m for n, m in reversed(old) for t in n.input if t} | {t: m for n, m in old for t in n.output if t}
-    known = {m for _, m in old}
+    kinds, known = {(n.op_type, m) for n, m in old}, {m for _, m in old}
     for node in nodes(named.graph):
-        if module_of(node) not in known:
+        has = module_of(node)
+        if (node.op_type, has) not in kinds:
             _set(node, _first(same_output, ((node.op_type, t) for t in node.output))
-                 or _first(same_weight, ((node.op_type, t) for t in node.input[1:]))
+                 or _first(same_weight, ((node.op_type, t) for t in node.input[1:])) or (has if has in known else None)
                  or _first(tensors, node.output) or names.get(node.name) or _first(tensors, node.input) or "")
     _spread(list(nodes(named.graph)))
     return named
@@ -78,14 +82,12 @@ def missing_names(before: onnx.ModelProto, after: onnx.ModelProto) -> list[str]:
 
 
 def _spread(all_nodes: list[onnx.NodeProto]) -> None:
-    """Give nodes that are still nameless the name of a neighbour, until nothing changes."""
-    while nameless := [n for n in all_nodes if not module_of(n)]:
+    """Give nodes that are still nameless the name of a neighbour. A few steps only: then names would lie."""
+    for _ in range(_STEPS):
+        nameless = [n for n in all_nodes if not module_of(n)]
         near = {t: m for n in all_nodes if (m := module_of(n)) for t in (*n.output, *n.input) if t}
-        hits = [(n, m) for n in nameless if (m := _first(near, (*n.output, *n.input)))]
-        if not hits:
-            return
-        for node, name in hits:
-            _set(node, name)
+        for node, name in [(n, _first(near, (*n.output, *n.input))) for n in nameless]:
+            _set(node, name or "")
 
 
 def _first(names: dict[Any, str], keys: Iterable[Any]) -> str | None:

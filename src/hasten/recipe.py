@@ -1,8 +1,10 @@
 """A recipe: techniques in order, printed and parsed as one line, `distil(student=small) > quantize(int8)`."""
 
+import contextlib
 import re
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Self, get_args, get_origin, get_type_hints
+from dataclasses import MISSING, dataclass, fields
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from hasten.errors import UsageError, unknown
 from hasten.find import technique
@@ -39,7 +41,8 @@ class Recipe:
         kinds = [s.takes for s in recipe.steps]
         if kinds != sorted(kinds, key=("torch", "onnx").index):
             wrong = next(s for i, s in enumerate(recipe.steps) if s.takes == "torch" and "onnx" in kinds[:i])
-            raise UsageError(f"{wrong} works on the torch model, but stands after the export", "put it before the graph passes")
+            raise UsageError(f"{wrong} works on the torch model, but stands after the export",
+                             "put it before the graph passes")
         return recipe
 
     def __call__(self, model: Model, task: "Task") -> OnnxModel:
@@ -56,39 +59,59 @@ class Recipe:
 def _step(text: str, line: str) -> Technique:
     match = _STEP.fullmatch(text)
     if not match:
-        raise UsageError(f"{text.strip()!r} in the recipe {line!r} is not a technique", "write name or name(key=value, ...)")
-    kind = technique(match[1])
+        raise UsageError(f"{text.strip()!r} in the recipe {line!r} is not a technique",
+                         "write name or name(key=value, ...)")
+    name, inside = match[1], match[2] or ""
+    kind = technique(name)
     hints, names = get_type_hints(kind), [f.name for f in fields(kind)]
     settings: dict[str, Any] = {}
-    for place, part in enumerate(p for p in re.split(r",(?![^()]*\))", match[2] or "") if p.strip()):
-        key, equals, value = part.partition("=")
+    for part in (p for p in re.split(r",(?![^()]*\))", inside) if p.strip()):
+        key, equals, value = (p.strip() for p in part.partition("="))
         if not equals:
-            if place >= len(names):
-                raise UsageError(f"{match[1]} has {len(names)} settings", f"they are: {', '.join(names)}")
-            key, value = names[place], key
-        if key.strip() not in names:
-            raise unknown(f"setting of {match[1]}", key.strip(), names)
-        settings[key.strip()] = _value(value.strip(), hints[key.strip()], f"{match[1]}({part.strip()})")
+            if list(settings) != names[:len(settings)] or len(settings) == len(names):
+                raise UsageError(f"{name}({inside}): {key!r} has no name", f"the settings are: {', '.join(names)}")
+            key, value = names[len(settings)], key
+        if key not in names:
+            raise unknown(f"setting of {name}", key, names)
+        if key in settings:
+            raise UsageError(f"{name}({inside}) gives {key} twice", "say it once")
+        settings[key] = _value(value, hints[key], f"{name}({key}={value})")
+    required = (f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING)
+    if left_out := [n for n in required if n not in settings]:
+        raise UsageError(f"{name} needs {' and '.join(left_out)}", f"write {name}({left_out[0]}=...)")
     return kind(**settings)
 
 
 def _value(text: str, hint: Any, where: str) -> Any:
-    """`text` as the type of its field: bool, int, float, str, Literal, None, or a tuple of these in round brackets."""
-    choices = get_args(hint)
-    if get_origin(hint) is tuple:
-        return tuple(_value(t, choices[0], where) for t in text.strip("()").split())
-    if choices and all(isinstance(c, str) for c in choices):
-        if text not in choices:
-            raise unknown(f"choice for {where.split('(')[0]}", text, choices)
-        return text
-    for kind in choices or (hint,):
-        if kind is type(None) and text == "None":
-            return None
-        if kind is bool and text in ("True", "False", "true", "false"):
-            return text.lower() == "true"
-        if kind in (int, float, str):
-            try:
-                return kind(text.strip("'\""))
-            except ValueError:
-                continue
-    raise UsageError(f"{where}: {text!r} does not fit", f"the setting is {getattr(hint, '__name__', hint)}")
+    """`text` as the type of its field: bool, int, float, str, None, a Literal, a tuple of these in round brackets."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        for choice in inner:
+            if str(choice) == text:
+                return choice
+        raise unknown(f"choice for {where.partition('=')[0].replace('(', '.')}", text, map(str, inner))
+    if origin is tuple:
+        return tuple(_value(t, inner[0], where) for t in text.removeprefix("(").removesuffix(")").split())
+    if origin in (Union, UnionType):
+        return _any_of(text, inner, where)
+    if hint is type(None) and text == "None":
+        return None
+    if hint is bool and text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    if hint is str:
+        return text.strip("'\"")
+    if hint in (int, float):
+        with contextlib.suppress(ValueError):
+            return hint(text)
+    raise UsageError(f"{where} does not fit", f"the setting is {getattr(hint, '__name__', hint)}")
+
+
+def _any_of(text: str, hints: tuple[Any, ...], where: str) -> Any:
+    """The first that fits; None goes before text."""
+    fault: UsageError | None = None
+    for hint in sorted(hints, key=lambda h: h is not type(None)):
+        try:
+            return _value(text, hint, where)
+        except UsageError as raised:
+            fault = raised
+    raise fault or UsageError(f"{where} does not fit")

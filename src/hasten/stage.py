@@ -1,6 +1,5 @@
 """One stage of a bundle: an ONNX file, the engine that runs it, and when it runs."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from hasten import find
 from hasten.engine import Engine, Session
 from hasten.errors import HastenError, InputError, MissingError
+from hasten.measure.machine import threads
 from hasten.model import Arrays, OnnxFile, OnnxModel, Signature
 
 When = Literal["always", "frame", "window", "unless"]
@@ -48,9 +48,7 @@ class Stage:
     @property
     def precisions(self) -> set[str]:
         """That of the engine's floating-point layers, and i8 where the file computes in INT8 anywhere."""
-        operators = [node.op_type for node in OnnxModel.load(self.file).proto.graph.node]
-        int8 = any("Quantize" in o or o.endswith("Integer") for o in operators)
-        return {self.engine.precision} | ({"i8"} if int8 else set())
+        return {self.engine.precision} | ({"i8"} if OnnxModel.load(self.file).quantized else set())
 
     def require(self) -> None:
         """See that this installation can run the stage.
@@ -69,10 +67,10 @@ class Stage:
     def settled(self) -> Engine:
         """The engine with the threads that it gets here.
 
-        Those that were fastest where the bundle was made, and never more than this process has cores: engines spin
-        while they wait, and threads that share a core wait for each other. More cores do not raise them.
+        Those that were fastest where the bundle was made, and never more than this process has cores (or a quota) for:
+        engines spin while they wait, and threads that share a core wait for each other. More cores do not raise them.
         """
-        return replace(self.engine, threads=min(self.engine.threads, len(os.sched_getaffinity(0))))
+        return replace(self.engine, threads=min(self.engine.threads, threads()))
 
     def compile(self) -> Session:
         """Make it ready to run.

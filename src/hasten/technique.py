@@ -59,7 +59,7 @@ class Technique(ABC):
     def __call__(self, model: Model, task: "Task") -> Model:
         """Apply with both contracts checked; the step is added to the model's history."""
         if isinstance(model, TorchModel) != (self.takes == "torch"):
-            raise InputError(f"{self} takes a {self.takes} model", "put it on the other side of `export`")
+            raise InputError(f"{self} works on a {self.takes} model", "put it on the other side of `export`")
         if reason := self.missing():
             raise MissingError(f"{self} cannot run here", reason)
         for split in self.needs:
@@ -68,6 +68,8 @@ class Technique(ABC):
         made = self.apply(model, task)
         if model.digest() != before:
             raise ContractError(f"{self} changed the model that it was given")
+        if type(made) is not type(model):
+            raise ContractError(f"{self} made {type(made).__name__} of {type(model).__name__}")
         if isinstance(made, OnnxModel) and isinstance(model, OnnxModel):
             made = OnnxModel(carry(model.proto, made.proto))
             if lost := missing_names(model.proto, made.proto):
@@ -76,7 +78,11 @@ class Technique(ABC):
             declared = self.signature(model.signature)
             raise ContractError(f"{self} left the signature {made.signature}, declared {declared}")
         _finite(self, made, task)
-        return made.then(made.module, str(self)) if isinstance(made, TorchModel) else made.then(made.proto, str(self))
+        if isinstance(made, TorchModel) and isinstance(model, TorchModel):
+            return model.then(made.module, str(self), made.signature)
+        assert isinstance(made, OnnxModel)
+        assert isinstance(model, OnnxModel)
+        return model.then(made.proto, str(self))
 
     def __str__(self) -> str:
         """As a recipe writes it: the name of its file, and the settings that are not the default."""

@@ -98,16 +98,10 @@ def quantized() -> OnnxModel:
         node("DequantizeLinear", ["w", "sw", "zs"], ["wd"]), node("Conv", ["xd", "wd"], ["c"], pads=[1] * 4),
         node("QuantizeLinear", ["c", "sy", "zu"], ["cq"]), node("DequantizeLinear", ["cq", "sy", "zu"], ["y"]),
     ]  # fmt: skip
-    scales = {"sx": np.float32(0.02), "sw": np.float32(0.01), "sy": np.float32(0.1)}
     weight = rng.integers(-127, 127, (8, 8, 3, 3)).astype(np.int8)
-    return graph(
-        nodes,
-        signature("x:float32[N,8,8,8]", "y:float32[N,8,8,8]"),
-        w=weight,
-        zu=np.uint8(128),
-        zs=np.int8(0),
-        **scales,
-    )
+    scales = {"sx": np.float32(0.02), "sw": np.float32(0.01), "sy": np.float32(0.1)}
+    zeros = {"zu": np.uint8(128), "zs": np.int8(0)}
+    return graph(nodes, signature("x:float32[N,8,8,8]", "y:float32[N,8,8,8]"), 19, w=weight, **scales, **zeros)
 
 
 def mixed_feed(n: int, seed: int = 0) -> dict[str, np.ndarray]:

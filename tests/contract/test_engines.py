@@ -110,6 +110,7 @@ def test_answers_outlive_later_calls_and_the_session(engine: Engine) -> None:
         kept = {name: array.copy() for name, array in answer.items()}
         session(mixed_feed(2, seed=1))
         session(mixed_feed(4000, seed=2))
+    session.close()  # harmless when repeated
     for name, array in answer.items():
         np.testing.assert_array_equal(array, kept[name])
 

@@ -59,27 +59,31 @@ def test_old_answers_are_replaced_whole(feed: Path, tmp_path: Path):
 
 
 class Answering:
-    """A session whose answers are given."""
+    """A session whose answers are given: of the samples of a call, and of how many calls there were."""
 
-    def __init__(self, reply) -> None:
-        self.reply, self.signature = reply, OnnxModel(network()).signature
+    def __init__(self, reply, batch: int | str) -> None:
+        self.reply, self.signature, self.calls = reply, OnnxModel(network(batch)).signature, 0
 
     def __call__(self, feed):
-        return {"scores": self.reply(len(feed["image"]))}
+        self.calls += 1
+        return {"scores": self.reply(len(feed["image"]), self.calls)}
 
 
+@pytest.mark.parametrize("batch", ["N", 32])
 @pytest.mark.parametrize(
-    ("reply", "says"),
-    [
-        (lambda n: np.zeros((4, n), np.float32), "first axis"),
-        (lambda n: np.float32(0), "first axis"),
-        (lambda n: np.zeros((n, n), np.float32), "changes its shape"),
-    ],
+    "reply",
+    [lambda n, calls: np.zeros((4, n), np.float32), lambda n, calls: np.float32(0)],
+    ids=["samples last", "one for all"],
 )
-def test_answers_without_a_row_a_sample_are_refused(reply, says: str, feed: Path, tmp_path: Path):
-    with pytest.raises(InputError, match=says):
-        answer(Answering(reply), Data.load(feed), tmp_path / "out")
+def test_answers_without_a_row_a_sample_are_refused(reply, batch: int | str, feed: Path, tmp_path: Path):
+    with pytest.raises(InputError, match="first axis"):
+        answer(Answering(reply, batch), Data.load(feed), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_answers_of_different_shapes_are_refused(feed: Path, tmp_path: Path):
+    with pytest.raises(InputError, match="changes its shape"):
+        answer(Answering(lambda n, calls: np.zeros((n, calls)), 32), Data.load(feed), tmp_path / "out")
 
 
 def test_of_one_sample(tmp_path: Path):

@@ -15,13 +15,14 @@ CALLS = 7
 def simulated(
     rng: np.random.Generator, ratio: float, launches: int, rounds: int, launch_sd: float, round_sd: float
 ) -> Race:
-    """Two entrants of 1 ms and 1/`ratio` ms. Luck is log-normal: of a launch, of a round, of a call, and a drift that both share."""
+    """Two entrants of 1 ms and 1/`ratio` ms. Luck of a launch and of a round is log-normal; both share a drift."""
     base = np.log([1.0, 1.0 / ratio])[:, None]
     times = []
     for _ in range(launches):
         launch = base + rng.normal(0, launch_sd, (2, 1)) + rng.normal(0, 0.05)
         times.append([
-            np.exp(launch + rng.normal(0, round_sd, (2, 1)) + rng.exponential(0.02, (2, CALLS))).tolist() for _ in range(rounds)
+            np.exp(launch + rng.normal(0, round_sd, (2, 1)) + rng.exponential(0.02, (2, CALLS))).tolist()
+            for _ in range(rounds)
         ])  # fmt: skip
     return Race(times)
 
@@ -75,7 +76,8 @@ def test_a_disturbed_round_does_not_move_the_speedup():
 
 
 def test_student_is_as_scipy_has_it():
-    assert latency._T975 == pytest.approx([stats.t.ppf(0.975, n) for n in range(1, 21)], abs=5e-4)
+    exact = [stats.t.ppf(0.975, n) for n in range(1, 21)]
+    np.testing.assert_allclose(latency._T975, exact, atol=5e-4)
     values = np.random.default_rng(0).normal(size=9)
     low, _, high = latency._of_mean(list(values))
     assert (low, high) == pytest.approx(stats.t.interval(0.95, 8, values.mean(), stats.sem(values)), rel=1e-3)

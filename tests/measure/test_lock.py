@@ -23,13 +23,6 @@ with lock.quiet():
 """
 
 
-@pytest.fixture(autouse=True)
-def own_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file of this test's own: a real measurement may be under way."""
-    monkeypatch.setattr(lock, "LOCK", tmp_path / "lock")
-    return tmp_path / "lock"
-
-
 @pytest.fixture
 def holder(own_lock: Path):
     """Another process that holds the lock until its input is closed."""

@@ -124,6 +124,14 @@ SEALED = [  # edits of bundle.json that were sealed again: what stands there is 
     (put("signature.outputs.0.name", "scores"), f"no stage gives the output scores float32 [N, 3]; {AGAIN}"),
     (put("signature.outputs.0.dtype", "float64"), f"no stage gives the output logits float64 [N, 3]; {AGAIN}"),
     (
+        put("stages.0.engine", {"name": "openvino", "settings": {"threads": 1, "hint": "int4"}}),
+        "the engine openvino has no setting hint='int4'; pip install --upgrade hasten, or make the bundle again",
+    ),
+    (
+        put("stages.0.engine", {"name": "openvino", "settings": {"threads": 1, "transforms": 1}}),
+        "the engine openvino has no setting transforms=1; pip install --upgrade hasten, or make the bundle again",
+    ),
+    (
         put("stages.0.engine.settings.turbo", True),
         "the engine onnxruntime has no setting turbo=True; pip install --upgrade hasten, or make the bundle again",
     ),

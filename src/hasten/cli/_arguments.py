@@ -45,7 +45,6 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
             description="Makes a trained network run fast, and proves it.",
             epilog=_overview(),
             formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
         )
         front.add_argument("--version", action="version", version=f"hasten {__version__}")
         _known(front, words)
@@ -68,7 +67,6 @@ def parser_of(verb: ModuleType) -> Parser:
         f"hasten {name}",
         description=verb.__doc__,
         epilog=EXIT_CODES,
-        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verb.add(parser)

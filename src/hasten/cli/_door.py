@@ -29,10 +29,8 @@ def task_of(path: str, **given: str | None) -> Task:
     if not Path(path).is_file():
         what = "is a folder" if Path(path).is_dir() else "does not exist"
         raise InputError(f"{path} {what}", "give a task file (.py) or an ONNX file")
-    if "metric" in said:
-        metric_named(said["metric"])
-    said.setdefault("metric", _metric(said.get("validate")))
-    return Task.of_files(path, **said)
+    metric = metric_named(said.pop("metric")).name if "metric" in said else _metric(said.get("validate"))
+    return Task.of_files(path, metric, **said)
 
 
 def _metric(validate: str | None) -> str:

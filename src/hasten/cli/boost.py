@@ -49,11 +49,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
     from hasten import find
-    from hasten.boost import Budget, boost
+    from hasten.boost import boost
     from hasten.cli._door import DATA_OPTIONS, task_of
     from hasten.errors import UsageError
     from hasten.report.html import require
     from hasten.report.table import result_tables
+    from hasten.search.budget import Budget
 
     require()  # the report comes last: what it lacks is said first
     for name in arguments.engine:

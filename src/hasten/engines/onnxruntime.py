@@ -18,7 +18,7 @@ from hasten.model import Arrays, OnnxFile, OnnxModel
 if TYPE_CHECKING:
     import onnx
 
-_QUIET = 3  # its severity for errors: warnings on placement and on devices that are absent are not the user's
+_QUIET = 3  # its level for errors: warnings on unused weights or on the graph that it writes are not the user's
 _INT8 = {
     "ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QGemm", "QAttention",
     "DynamicQuantizeLSTM", "QLinearConv", "QLinearMatMul",
@@ -79,14 +79,13 @@ class _Session(Compiled):
         return list(_read(graph, {}))
 
     def close(self) -> None:
-        del self._session
+        self._session = None
 
 
 def _open(engine: OnnxRuntime, model: OnnxModel | OnnxFile, executed: Path | None = None) -> Any:
     """An InferenceSession; `executed`: where the optimized graph is written, its weights in a file beside it."""
     import onnxruntime
 
-    onnxruntime.set_default_logger_severity(_QUIET)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _QUIET
     options.intra_op_num_threads = engine.threads or machine.threads()

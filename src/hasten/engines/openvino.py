@@ -22,6 +22,7 @@ _HEAVY = {
     "RNNSeq", "ScaledDotProductAttention", "MHA", "LLMMLP", "QKVProjection",
 }  # fmt: skip
 _HELD = {"Input", "Output", "Const"}  # in the executed graph, but nothing that is executed
+_HINTS: tuple[Literal["f32", "bf16"], ...] = ("f32", "bf16")
 _PRODUCTS = {"MatMul", "Convolution", "GroupConvolution"}  # as the graph that was read calls them
 _INT8 = {"I8": "i8", "u8": "i8"}  # its words for bytes of either sign, beside i8
 
@@ -45,8 +46,9 @@ class OpenVino(Engine):
 
     @classmethod
     def variants(cls, quantized: bool) -> tuple["OpenVino", ...]:
-        hints: tuple[Literal["f32", "bf16"], ...] = ("f32", "bf16") if _has_bf16() else ("f32",)
-        return tuple(cls(hint=h, transforms=t) for h in hints for t in ((True, False) if quantized else (True,)))
+        """The transforms are taken away only at f32, where that brings back the numbers of the file."""
+        plain = tuple(cls(hint=h) for h in _HINTS if h == "f32" or _has_bf16())
+        return (*plain, cls(transforms=False)) if quantized else plain
 
     @property
     def precision(self) -> str:
@@ -94,8 +96,7 @@ class _Request(Compiled):
         return Layer(name, op, _INT8.get(precision, precision), op in _HEAVY or attention)
 
     def close(self) -> None:
-        del self._request, self._compiled
-        self._shared = []
+        self._request, self._compiled, self._shared = None, None, []
 
 
 def load() -> Any:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 Method = Literal["nncf", "onnxruntime", "dynamic"]
 _READS = {  # which settings each method reads, beside dtype, method and ops
-    "nncf": {"samples", "ranges", "symmetric", "transformer", "smooth_quant", "full_bias_correction", "activations_per_channel"},
+    "nncf": {"samples", "ranges", "symmetric", "transformer", "smooth_quant", "full_bias_correction",
+             "activations_per_channel"},
     "onnxruntime": {"samples", "symmetric", "ranges", "weights_per_channel", "reduce_range"},
     "dynamic": {"weights_per_channel", "reduce_range"},
 }
@@ -48,14 +49,14 @@ class Quantize(Technique):
             engine fuses them; https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html), `dynamic`
             (no calibration data; only where there are no convolutions).
         ops: operator types to quantize; empty: all that the method knows.
-        samples: how many calibration samples are looked at, spread evenly over the data. [nncf, onnxruntime]
+        samples: calibration samples that are looked at, spread evenly over the data. [nncf, onnxruntime]
         symmetric: activation ranges around zero; weights are always so. [nncf, onnxruntime]
         transformer: spare what attention is sensitive to, and smooth activations before the ranges are taken. [nncf]
         smooth_quant: False leaves the smoothing out (Xiao et al. 2022, arXiv:2211.10438). [nncf, with transformer]
         full_bias_correction: layer by layer on the quantized graph, slow, in place of the fast estimate. [nncf]
         activations_per_channel: of depthwise convolutions; False is faster where engines want one scale. [nncf]
-        ranges: how a tensor's range is chosen from what it held; default: nncf takes the mean over samples of each one's
-            extremes, onnxruntime the extremes of all. [nncf: minmax; onnxruntime: minmax, entropy, percentile]
+        ranges: how a tensor's range is chosen from what it held; default: nncf takes the mean over samples of each
+            one's extremes, onnxruntime the extremes of all. [nncf: minmax; onnxruntime: minmax, entropy, percentile]
         weights_per_channel: a scale for each output channel; False: one for the tensor. [onnxruntime, dynamic]
         reduce_range: 7-bit weights, for CPUs without VNNI whose 16-bit sums overflow. [onnxruntime, dynamic]
     """
@@ -86,7 +87,7 @@ class Quantize(Technique):
                 owners = " or ".join(f"method={m}" for m, names in _READS.items() if field.name in names)
                 raise UsageError(f"quantize with method={self.method} does not read {field.name}", f"use {owners}")
         if self.method == "nncf" and self.ranges in ("entropy", "percentile"):
-            raise UsageError(f"quantize with method=nncf has no ranges={self.ranges}", "use minmax or method=onnxruntime")
+            raise UsageError(f"quantize with method=nncf has no ranges={self.ranges}", "use method=onnxruntime")
         if not self.smooth_quant and not self.transformer:
             raise UsageError("quantize smooths nothing without transformer=True", "leave smooth_quant away")
         if self.samples < 1:
@@ -110,7 +111,8 @@ class Quantize(Technique):
         if _refusal(kinds):
             return ()
         heavy = tuple(sorted(kinds & (_CONVOLUTIONS | _PRODUCTS)))
-        attention = [cls(transformer=True), cls(transformer=True, smooth_quant=False)]
+        attention = [cls(transformer=True, ranges="minmax"), cls(transformer=True),
+                     cls(transformer=True, smooth_quant=False, ranges="minmax")]
         depthwise = [cls(activations_per_channel=False)]
         nncf = [*(attention if "Softmax" in kinds and "MatMul" in kinds else []), cls(), cls(ranges="minmax"),
                 *(depthwise if _has_depthwise(model) else []), cls(symmetric=True)]

@@ -19,7 +19,7 @@ import numpy as np
 
 from hasten import find
 from hasten.data import Data
-from hasten.errors import InputError
+from hasten.errors import ContractError, InputError
 from hasten.measure.accuracy import answer, cut
 from hasten.model import OnnxFile, Signature, TorchModel
 from hasten.task import Task
@@ -101,8 +101,8 @@ class Subject:
         for size in BATCHES if self._session.signature.batch else (self._calls,):
             try:
                 rate = self._rate(size)
-            except Exception:
-                if size == BATCHES[0]:
+            except (InputError, ContractError):
+                if size == self._calls:
                     raise
                 break  # an axis that is called free, and is not
             best, batch, worse = (rate, size, 0) if rate > best else (best, batch, worse + 1)
@@ -143,8 +143,10 @@ class Subject:
 
 
 def _trained(path: Path) -> TorchModel:
-    """The original model of a task file."""
-    model = Task.load(path).original
+    """The original model of a task file; the data that the task loaded for it is let go."""
+    task = Task.load(path)
+    model = task.original
+    task._loaded.clear()
     if not isinstance(model, TorchModel):
         raise InputError(f"the model of {path} is an ONNX file", "give that file itself")
     return model

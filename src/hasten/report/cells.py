@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-NONE = "–"  # noqa: RUF001 - what is not known
+NONE = "-"  # what is not known
 Row = Mapping[str, Any]
 
 

@@ -188,11 +188,5 @@ def originals_first(baselines: list[Trial]) -> list[Trial]:
     return [baselines[i] for i in front] + [t for i, t in enumerate(baselines) if i not in front]
 
 
-def why_not(trial: Trial, max_drop: float) -> str:
-    """Why a measured trial is not admitted; empty when it is."""
-    high = trial.accuracy_drop_ci95[1] if trial.accuracy_drop_ci95 else float("inf")
-    return "" if high <= max_drop else f"it may lose {high:.4g}, and {max_drop:g} is allowed"
-
-
 def failed(trial: Trial, fault: HastenError) -> Trial:
     return replace(trial, status="failed", reason=str(fault))

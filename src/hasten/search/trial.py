@@ -52,9 +52,13 @@ class Trial:
     def to_json(self) -> dict[str, Any]:
         """The row of the result; an interval without an end (too few samples) is null."""
         row = asdict(self)
-        for name in ("accuracy_drop_ci95", "speedup_ci95"):
-            ends = row[name]
-            row[name] = list(ends) if ends and all(map(math.isfinite, ends)) else None
+        for holder, name in [
+            (row, "accuracy_drop_ci95"),
+            (row, "speedup_ci95"),
+            *((over, "ci95") for over in row["speedups"].values()),
+        ]:
+            ends = holder[name]
+            holder[name] = list(ends) if ends and all(map(math.isfinite, ends)) else None
         return row
 
     @classmethod

@@ -77,10 +77,21 @@ def result(**more: Any) -> dict[str, Any]:
         ),
     ]
     conditions = {
-        "cpu": "A Processor @ 2.00GHz", "isa": ["avx2", "avx512_vnni"], "cores": 2, "affinity": [0, 1], "quota": None, "threads": 2,
-        "ram_gb": 16.0, "os": "Debian GNU/Linux 12", "kernel": "6.1", "python": "3.11.7", "versions": {"hasten": "0.1.0", "torch": None},
-        "load": 0.1, "date": "2026-01-01T00:00:00+00:00", "seed": 0,
-    }  # fmt: skip
+        "cpu": "A Processor @ 2.00GHz",
+        "isa": ["avx2", "avx512_vnni"],
+        "cores": 2,
+        "affinity": [0, 1],
+        "quota": None,
+        "threads": 2,
+        "ram_gb": 16.0,
+        "os": "Debian GNU/Linux 12",
+        "kernel": "6.1",
+        "python": "3.11.7",
+        "versions": {"hasten": "0.1.0", "torch": None},
+        "load": 0.1,
+        "date": "2026-01-01T00:00:00+00:00",
+        "seed": 0,
+    }
     made = {
         "format": 1,
         "task": "fashion",

@@ -1,0 +1,243 @@
+"""Every verb as a user calls it, on a tiny network; `boost` itself is stood in for, since it has tests of its own."""
+
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import bundles
+import numpy as np
+import pytest
+from results import refused, result
+
+from hasten.cli import main
+from hasten.data import Data
+from hasten.manifest import validate as fits
+from hasten.model import OnnxModel
+
+TASK = """
+import numpy as np
+import torch
+from hasten import Data, Task
+
+def net():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 4))
+
+def data():
+    return Data({"image": np.random.default_rng(0).normal(size=(64, 1, 8, 8)).astype(np.float32)})
+
+task = Task("tiny", net, metric="agreement", calibrate=data, validate=data)
+"""
+
+
+@pytest.fixture
+def task_file(tmp_path: Path) -> Path:
+    (tmp_path / "task.py").write_text(TASK)
+    return tmp_path / "task.py"
+
+
+@pytest.fixture
+def onnx_file(tmp_path: Path) -> Path:
+    return bundles.whole(tmp_path / "whole.onnx")
+
+
+def told(path: Path) -> Any:
+    return json.loads((path / "told.json").read_text())
+
+
+def call(path: Path, *words: object) -> int:
+    return main([*map(str, words), "--json", str(path / "told.json")])
+
+
+def test_export_of_a_task(task_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(tmp_path, "export", task_file, "-o", tmp_path / "m.onnx") == 0
+    made, said = OnnxModel.load(tmp_path / "m.onnx"), told(tmp_path)
+    assert made.signature.to_json() == said["signature"]
+    assert said["exporter"] == "dynamo"
+    assert 0 <= said["max_abs_difference"] < 1e-4
+    assert "inputs: image float32 [N, 1, 8, 8]" in capsys.readouterr().out
+
+
+def test_export_of_an_onnx_file(onnx_file: Path, tmp_path: Path) -> None:
+    assert call(tmp_path, "export", onnx_file, "-o", tmp_path / "m.onnx") == 0
+    assert OnnxModel.load(tmp_path / "m.onnx").signature == OnnxModel.load(onnx_file).signature
+    assert told(tmp_path)["exporter"] is None
+
+
+def test_measure_of_a_task(
+    task_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hasten.measure.survey.LAUNCHES", 1)
+    monkeypatch.setattr("hasten.measure.survey.best_threads", lambda *about: 1)  # it has tests of its own
+    assert call(tmp_path, "measure", task_file, "--engine", "torch", "--engine", "onnxruntime", "-q") == 0
+    rows = told(tmp_path)["rows"]
+    assert [row["engine"].partition("(")[0] for row in rows] == ["torch", "torch", "onnxruntime"]
+    for row in rows:
+        assert 0 < row["latency_p50_ms"] <= row["latency_p90_ms"]
+        assert row["macs"] == 4 * 9 * 36 + 144 * 4
+        assert min(row[k] for k in ("throughput_per_s", "throughput_batch", "peak_memory_mb", "size_mb")) > 0
+    assert told(tmp_path)["conditions"]["seed"] == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_measure_of_a_bundle_runs_what_it_was_made_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hasten.measure.survey.LAUNCHES", 1)
+    bundle = bundles.make(tmp_path / "b")
+    assert call(tmp_path, "measure", bundle.folder) == 0
+    (row,) = told(tmp_path)["rows"]
+    assert row["engine"] == str(bundle.stages[0].settled())
+    assert row["engine"] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_measure_of_an_onnx_file(given: bool, onnx_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    def survey(model: OnnxModel, engines: list, feed: Path, task_file: object, seed: int) -> list[dict[str, Any]]:
+        seen.update(path=model.path, kinds={type(e).takes for e in engines}, data=Data.load(feed).inputs["x"].copy())
+        return [{"engine": "onnxruntime", "reason": "it is not here"}]
+
+    monkeypatch.setattr("hasten.measure.survey.survey", survey)
+    np.savez(tmp_path / "f.npz", x=np.ones((3, bundles.FEATURES), np.float32), target=np.ones(3))
+    assert call(tmp_path, "measure", onnx_file, *(["--data", tmp_path / "f.npz"] if given else []), "--seed", "5") == 1
+    assert seen["kinds"] == {"onnx"}
+    drawn = np.random.default_rng(5).normal(size=(64, bundles.FEATURES)).astype(np.float32)
+    np.testing.assert_array_equal(seen["data"], np.ones((3, bundles.FEATURES)) if given else drawn)
+
+
+def test_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = bundles.make(tmp_path / "b")
+    assert call(tmp_path, "verify", bundle.folder) == 0
+    assert told(tmp_path) | {"bundle": ""} == {"bundle": "", "cases": 8, "verified": True, "reason": "", "seed": 0}
+    assert "8 golden cases" in capsys.readouterr().out
+
+
+def test_verify_says_no(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from hasten.bundle import Bundle
+
+    bundle, infer = bundles.make(tmp_path / "b"), Bundle._infer
+    monkeypatch.setattr(Bundle, "_infer", lambda self, x: {k: v + 1 for k, v in infer(self, x).items()})
+    assert call(tmp_path, "verify", bundle.folder) == 1
+    assert told(tmp_path)["verified"] is False
+    assert "golden case" in capsys.readouterr().err
+
+
+def test_verify_of_a_changed_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = bundles.make(tmp_path / "b").folder
+    (folder / "model.onnx").write_bytes((folder / "model.onnx").read_bytes()[:-1] + b"\0")
+    assert call(tmp_path, "verify", folder) == 3
+    assert "was changed" in capsys.readouterr().err
+    assert not (tmp_path / "told.json").exists()
+
+
+def test_doctor(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from hasten import find
+
+    assert call(tmp_path, "doctor") == 0
+    parts = {(p["kind"], p["name"]): p["missing"] for p in told(tmp_path)["parts"]}
+    assert {("engine", name) for name in find.engines()} | {("technique", name) for name in find.techniques()} < set(
+        parts
+    )
+    assert parts["engine", "onnxruntime"] is None
+    for kind in find.engines().values():
+        monkeypatch.setattr(kind, "missing", classmethod(lambda cls: "pip install it"))
+    assert call(tmp_path, "doctor") == 5
+    out, said = capsys.readouterr()
+    assert "pip install it" in out
+    assert "no engine that runs ONNX" in said
+
+
+def test_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "out.trials").mkdir()
+    (tmp_path / "out.trials" / "result.json").write_text(json.dumps(result()))
+    assert call(tmp_path, "report", tmp_path / "out") == 0
+    assert told(tmp_path) == result()
+    assert result()["verdict"] in (tmp_path / "out.trials" / "report.html").read_text()
+    assert result()["verdict"] in capsys.readouterr().out
+
+
+@pytest.fixture
+def boosted(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What `hasten.boost.boost` was called with; it gives `answer`."""
+    seen: dict[str, Any] = {"answer": result()}
+
+    def boost(task: object, output: str, budget: object, **more: Any) -> dict[str, Any]:
+        seen.update(task=task, output=output, budget=budget, **more)
+        return seen["answer"]
+
+    monkeypatch.setattr(import_module("hasten.boost"), "boost", boost)
+    return seen
+
+
+def test_boost_hands_over_every_option(task_file: Path, boosted: dict[str, Any], tmp_path: Path) -> None:
+    words = [
+        "--max-drop",
+        "0.02",
+        "--latency-ms",
+        "3",
+        "--time",
+        "2m",
+        "--engine",
+        "onnxruntime",
+        "--recipe",
+        "half",
+        "--resume",
+    ]
+    assert call(tmp_path, "boost", task_file, "-o", tmp_path / "out", *words, "--resume", "--seed", "7") == 0
+    assert boosted["task"].name == "tiny"
+    assert vars(boosted["budget"]) == {"max_drop": 0.02, "speedup": None, "latency_ms": 3.0, "time_s": 120.0}
+    assert (boosted["engines"], boosted["recipes"], boosted["resume"], boosted["seed"]) == (
+        ["onnxruntime"],
+        ["half"],
+        True,
+        7,
+    )
+    assert boosted["command"].startswith(f"hasten boost {task_file} -o")
+    fits(told(tmp_path), "result", tmp_path)
+
+
+def test_boost_shows_the_table_and_says_no(
+    task_file: Path, boosted: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boosted["answer"] = refused()
+    assert call(tmp_path, "boost", task_file, "-o", tmp_path / "out") == 1
+    out, said = capsys.readouterr()
+    assert "baselines" in out
+    assert said == f"hasten: {refused()['verdict']}\n"
+    assert told(tmp_path) == refused()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (["boost", "TASK", "-o", "o", "--engine", "onxruntime"], 2, "did you mean 'onnxruntime'"),
+        (["boost", "ONNX", "-o", "o"], 2, "add --validate"),
+        (["boost", "TASK", "-o", "o", "--metric", "top1"], 2, "--metric is for ONNX files"),
+        (["measure", "ONNX", "--engine", "torch"], 2, "the engine torch runs torch models"),
+        (["measure", "TASK", "--data", "f.npz"], 2, "--data is for ONNX files"),
+        (["measure", "FREE"], 3, "--data F.npz"),
+        (["measure", "LOST"], 3, "does not exist"),
+        (["export", "LOST", "-o", "o.onnx"], 3, "does not exist"),
+        (["export", "BROKEN", "-o", "o.onnx"], 3, "ValueError: oh"),
+        (["verify", "LOST"], 3, "is not a folder"),
+        (["report", "LOST"], 3, "holds no result"),
+    ],
+)
+def test_mistakes(
+    words: list[str], code: int, sentence: str, task_file: Path, onnx_file: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    (tmp_path / "broken.py").write_text("raise ValueError('oh')\n")
+    nodes = [bundles.helper.make_node("Relu", ["x"], ["y"])]
+    free = bundles.save(tmp_path / "free.onnx", nodes, {"x": ["N", "T"]}, {"y": ["N", "T"]}, {})
+    places = {"TASK": task_file, "ONNX": onnx_file, "LOST": "lost.onnx", "BROKEN": tmp_path / "broken.py", "FREE": free}
+    monkeypatch.chdir(tmp_path)
+    before = set(tmp_path.iterdir())
+    assert main([str(places.get(w, w)) for w in words]) == code
+    said = capsys.readouterr().err
+    assert sentence in said
+    assert said.splitlines()[-1].startswith("hasten: ")
+    assert set(tmp_path.iterdir()) - before <= {tmp_path / "__pycache__"}

@@ -1,0 +1,236 @@
+"""quantize: INT8 in the file, masks kept out of the ranges, settings that are read or refused."""
+
+import numpy as np
+import onnx
+import pytest
+from conftest import tiny_data
+from onnx import numpy_helper, parser
+
+from hasten.data import Data
+from hasten.engine import available
+from hasten.errors import InputError, NotApplicable, UsageError
+from hasten.export import export
+from hasten.find import engine
+from hasten.graph._masks import LIMIT, clamped, masked_nodes
+from hasten.graph.quantize import Quantize, _Feeds
+from hasten.graph.simplify import simplified
+from hasten.model import OnnxModel
+from hasten.task import Task
+
+WORDS, LENGTH = 30, 10
+MASKS = ("lowest", "infinite", "product")
+NEAR = 0.05  # of the largest output: sound INT8 ranges cost 1 to 3 % on these nets, a ruined range 25 % and more
+
+
+def masked_task(kind: str) -> Task:
+    """Two layers of attention over padded tokens; the mask is written in one of the three usual ways."""
+    import torch
+    from torch import nn
+
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words, self.norm = nn.Embedding(WORDS, 32), nn.LayerNorm(32)
+            self.query, self.key, self.value = nn.Linear(32, 32), nn.Linear(32, 32), nn.Linear(32, 32)
+            self.wide, self.narrow, self.head = nn.Linear(32, 64), nn.Linear(64, 32), nn.Linear(32, 3)
+
+        def hidden(self, mask: torch.Tensor) -> torch.Tensor:
+            if kind == "product":
+                return (1 - mask.float()) * -1e9
+            lowest = -torch.inf if kind == "infinite" else torch.finfo(torch.float32).min
+            return torch.zeros(mask.shape).masked_fill(mask == 0, lowest)
+
+        def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+            x = self.words(tokens)
+            for _ in range(2):
+                scores = self.query(x) @ self.key(x).transpose(1, 2) / 4 + self.hidden(mask)[:, None]
+                x = self.norm(x + torch.softmax(scores, -1) @ self.value(x))
+                x = x + self.narrow(torch.relu(self.wide(x)))
+            return self.head((x * mask[..., None]).sum(1))
+
+    torch.manual_seed(0)
+    module, rng = Attention(), np.random.default_rng(0)
+    mask = (np.arange(LENGTH) < rng.integers(1, LENGTH + 1, (64, 1))).astype(np.int64)
+    data = Data({"tokens": rng.integers(0, WORDS, (64, LENGTH)), "mask": mask})
+    return Task(kind, lambda: module, "agreement", calibrate=data, validate=data)
+
+
+@pytest.fixture(scope="module", params=MASKS)
+def masked(request: pytest.FixtureRequest) -> tuple[Task, OnnxModel]:
+    task = masked_task(request.param)
+    return task, export(task.original, task.sample()).model
+
+
+def off(task: Task, before: OnnxModel, after: OnnxModel, name: str = "onnxruntime") -> float:
+    """Largest difference that quantizing made, as a share of the largest output."""
+    feed = next(task.split("calibrate").batches(64))
+    with engine(name)().compile(before) as plain, engine(name)().compile(after) as int8:
+        right = plain(feed)["output"]
+        return float(np.abs(int8(feed)["output"] - right).max() / np.abs(right).max())
+
+
+@pytest.mark.parametrize("step", [
+    Quantize(method="onnxruntime"), Quantize(ranges="minmax"),
+    Quantize(transformer=True, smooth_quant=False, ranges="minmax"), Quantize(method="dynamic"),
+], ids=str)
+def test_a_padding_mask_does_not_ruin_the_ranges(step: Quantize, masked: tuple[Task, OnnxModel]) -> None:
+    task, before = masked
+    assert off(task, before, step(before, task)) < NEAR
+
+
+def test_without_that_care_the_ranges_are_ruined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oracle of the test above: the same net, the same quantizer, masks left alone."""
+    task = masked_task("lowest")
+    before = export(task.original, task.sample()).model
+    monkeypatch.setattr("hasten.graph.quantize.clamped", lambda graph, feeds: graph)
+    monkeypatch.setattr("hasten.graph.quantize.masked_nodes", lambda graph: [])
+    assert off(task, before, Quantize(method="onnxruntime")(before, task)) > 5 * NEAR
+
+
+def test_the_mask_is_clamped_without_a_change_of_the_answers(masked: tuple[Task, OnnxModel]) -> None:
+    task, before = masked
+    feeds = list(task.split("calibrate").batches(32))
+    plain = simplified(before.proto)
+    safe = clamped(plain, feeds)
+    values = [numpy_helper.to_array(w) for w in safe.graph.initializer]
+    assert max(np.abs(v).max() for v in values if v.dtype == np.float32) == LIMIT
+    with available("onnx")[0].compile(OnnxModel(plain)) as old, available("onnx")[0].compile(OnnxModel(safe)) as new:
+        for feed in feeds:
+            np.testing.assert_allclose(new(feed)["output"], old(feed)["output"], rtol=0, atol=1e-5)
+    kinds = {n.op_type for n in safe.graph.node if n.name in masked_nodes(safe)}
+    assert "Softmax" in kinds
+    assert not kinds & {"MatMul", "Gemm", "LayerNormalization"}
+
+
+def test_a_large_constant_that_matters_is_left_alone() -> None:
+    proto = parser.parse_model("""<ir_version: 8, opset_import: ["": 17]>
+        g (float[N, 2] x) => (float[N, 2] y) <float[1] million = {1000000}> { y = Mul(x, million) }""")
+    assert clamped(proto, [{"x": np.ones((1, 2), np.float32)}]) is proto
+
+
+@pytest.fixture(scope="module")
+def images() -> tuple[Task, OnnxModel]:
+    """Wide enough for its weights to be most of the file."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(1, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1, groups=64),
+                           nn.ReLU6(), nn.Conv2d(64, 128, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                           nn.Linear(128, 4))
+    task = Task("images", lambda: module, "agreement", calibrate=tiny_data(64, 2), validate=tiny_data(64, 3))
+    return task, export(task.original, task.sample()).model
+
+
+@pytest.mark.parametrize("step", [
+    Quantize(ranges="minmax"), Quantize(ranges="minmax", activations_per_channel=False), Quantize(method="onnxruntime"),
+    Quantize(ranges="minmax", full_bias_correction=True), Quantize(method="onnxruntime", weights_per_channel=False),
+    Quantize(ranges="minmax", symmetric=True), Quantize(method="onnxruntime", symmetric=True),
+    Quantize(method="onnxruntime", reduce_range=True),
+], ids=str)
+def test_convolutions_become_int8(step: Quantize, images: tuple[Task, OnnxModel]) -> None:
+    task, before = images
+    after = step(before, task)
+    assert off(task, before, after) < NEAR
+    assert after.proto.ByteSize() < before.proto.ByteSize() * 0.4
+    assert not any(w.data_type == onnx.TensorProto.FLOAT and np.prod(w.dims) > 300 for w in after.proto.graph.initializer)
+    for name in ("onnxruntime", "openvino"):
+        with engine(name)().compile(after) as session:
+            assert session.int8_share() >= 0.5, name
+
+
+def test_every_setting_changes_the_file(images: tuple[Task, OnnxModel]) -> None:
+    task, before = images
+    ort = {"method": "onnxruntime"}
+    for base, changes in (({}, [{"ranges": "minmax"}, {"symmetric": True}, {"transformer": True}, {"samples": 3},
+                                {"activations_per_channel": False}, {"full_bias_correction": True}, {"ops": ("Conv",)}]),
+                          (ort, [{"ranges": "entropy"}, {"ranges": "percentile"}, {"symmetric": True}, {"samples": 3},
+                                 {"weights_per_channel": False}, {"reduce_range": True}, {"ops": ("Conv",)}])):
+        steps = [Quantize(**base), *(Quantize(**base, **change) for change in changes)]
+        files = [onnx.helper.printable_graph(s(before, task).proto.graph) + s(before, task).digest() for s in steps]
+        assert len(set(files)) == len(files), [str(s) for s in steps]
+
+
+def test_only_the_named_operators_are_quantized(images: tuple[Task, OnnxModel]) -> None:
+    task, before = images
+    for method in ("nncf", "onnxruntime"):
+        made = Quantize(method=method, ops=("Gemm",))(before, task).proto
+        made_by = {t: n.op_type for n in made.graph.node for t in n.output}
+        fed = {n.op_type: made_by.get(n.input[1]) for n in made.graph.node if n.op_type in ("Conv", "Gemm")}
+        assert fed == {"Conv": None, "Gemm": "DequantizeLinear"}
+
+
+@pytest.mark.parametrize(("settings", "said"), [
+    ({"method": "onnxruntime", "transformer": True}, "method=onnxruntime does not read transformer; use method=nncf"),
+    ({"method": "dynamic", "samples": 5}, "method=dynamic does not read samples"),
+    ({"method": "dynamic", "ranges": "minmax"}, "does not read ranges"),
+    ({"reduce_range": True}, "method=nncf does not read reduce_range"),
+    ({"ranges": "entropy"}, "has no ranges=entropy"),
+    ({"smooth_quant": False}, "smooths nothing"),
+    ({"samples": 0}, "samples=0"),
+])
+def test_a_setting_that_is_not_read_is_refused(settings: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        Quantize(**settings)
+
+
+def test_what_it_cannot_do_it_says(images: tuple[Task, OnnxModel]) -> None:
+    task, before = images
+    with pytest.raises(NotApplicable, match="holds INT8 already"):
+        Quantize()(Quantize(method="onnxruntime")(before, task), task)
+    with pytest.raises(NotApplicable, match="without convolutions"):
+        Quantize(method="dynamic")(before, task)
+    with pytest.raises(NotApplicable, match="the graph has no LSTM"):
+        Quantize(ops=("LSTM",))(before, task)
+    relu = parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 17]> g (float[N, 1, 8, 8] image) => (float[N, 1, 8, 8] y) { y = Relu(image) }')
+    with pytest.raises(NotApplicable, match="no convolution and no matrix product"):
+        Quantize()(OnnxModel(relu), task)
+
+
+def test_static_needs_calibration_data_and_dynamic_does_not() -> None:
+    task = masked_task("lowest")
+    before = export(task.original, task.sample()).model
+    bare = Task("bare", task.model, "agreement", validate=task.split("validate"))
+    Quantize(method="dynamic")(before, bare)
+    with pytest.raises(InputError, match="no calibrate data"):
+        Quantize()(before, bare)
+
+
+def test_variants_fit_the_graph(images: tuple[Task, OnnxModel]) -> None:
+    task = masked_task("lowest")
+    attention = Quantize.variants(export(task.original, task.sample()).model)
+    convolutions = Quantize.variants(images[1])
+    assert attention[0].transformer
+    assert Quantize(method="dynamic") in attention
+    assert Quantize(method="dynamic") not in convolutions
+    assert not any(v.transformer for v in convolutions)
+    assert Quantize(ranges="minmax", activations_per_channel=False) in convolutions
+    assert Quantize.variants(Quantize(method="onnxruntime")(images[1], images[0])) == ()
+
+
+def test_quantizing_twice_gives_the_same_file(images: tuple[Task, OnnxModel]) -> None:
+    task, before = images
+    for step in (Quantize(ranges="minmax"), Quantize(method="onnxruntime")):
+        assert step(before, task).digest() == step(before, task).digest(), step
+
+
+def test_nothing_is_printed_and_nothing_left_behind(
+    images: tuple[Task, OnnxModel], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: str
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    task, before = images
+    for step in (Quantize(), Quantize(method="onnxruntime", ranges="entropy")):
+        step(before, task)
+    assert capfd.readouterr() == ("", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_calibration_samples_are_spread_and_read_a_call_at_a_time() -> None:
+    data = Data({"x": np.arange(100, dtype=np.float32)[:, None]})
+    feeds = _Feeds(data, samples=5, size=2)
+    assert [f["x"].ravel().tolist() for f in feeds] == [[0, 25], [50, 74], [99, 99]]
+    assert len(feeds) == 3
+    assert [f["x"].ravel().tolist() for f in feeds[:1]] == [[0, 25]]
+    with pytest.raises(IndexError):
+        feeds[3]
