@@ -1,6 +1,6 @@
 """Is a model as fast as a copy of itself, and is a copy that really does 15 % more called slower?
 
-    python benchmarks/honest_timing.py [--quick] [--repeats 20] [--network fashion | --model FILE.onnx] [--engine openvino]
+    python benchmarks/honest_timing.py [--quick] [--network fashion | --model FILE.onnx] [--engine openvino]
 
 Each repeat starts three fresh entrants, the model, its copy and its slower copy, and races them as `hasten boost` does.
 The slower copy has more layers, whose number is found by measuring; no sleep is involved. The machine has to be
@@ -18,20 +18,21 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from bar import bar
 from onnx import TensorProto, helper, numpy_helper
 
-from hasten import find
+from bar import bar
 from hasten.data import Data
 from hasten.measure.latency import LAUNCHES, Race, race
 from hasten.measure.lock import quiet
-from hasten.measure.macs import count
 from hasten.measure.machine import threads
+from hasten.measure.macs import count
 from hasten.measure.stand import Entrant, Stand
 from hasten.model import OnnxModel
+from networks import build
 
 SLOWER, TOLERANCE = 0.15, 0.01  # how much slower the copy is made, and how near is near enough
 HALF_WIDTH, SHARE = 0.06, 17 / 20
+RACE_S = 20.0
 WIDTH = 256  # of the layers that slow it down
 
 
@@ -132,52 +133,49 @@ class Bench:
         raise SystemExit(f"no number of layers makes it {SLOWER:.0%} slower: {seen}; is the machine quiet?")
 
 
+def repeat(bench: Bench, files: list[Path], times: int, launches: int) -> list[bool]:
+    """The bars: of `times` races between the model, its copy and its slower copy."""
+    same = slow = 0
+    began = time.monotonic()
+    for seed in range(times):
+        result = bench.race(files, seed, launches)
+        copy, slower = result.speedup(1, over=0), result.speedup(2, over=0)
+        half = (copy.high - copy.low) / 2
+        same += copy.low <= 1 <= copy.high and half <= HALF_WIDTH
+        slow += slower.high < 1
+        print(
+            f"{seed + 1:>3}  {result.latency(0).p50_ms:.3f} ms  "
+            f"copy {copy.value:.3f} [{copy.low:.3f}, {copy.high:.3f}] half-width {100 * half:.1f} %  "
+            f"slower {slower.value:.3f} [{slower.low:.3f}, {slower.high:.3f}]",
+            flush=True,
+        )
+    each, needed = (time.monotonic() - began) / times, math.ceil(SHARE * times - 1e-9)
+    return [
+        bar(f"of {times}: a copy is as fast, within {HALF_WIDTH:.0%}", same, f">= {needed}", same >= needed),
+        bar(f"of {times}: a copy with 15 % more to do is slower", slow, f">= {needed}", slow >= needed),
+        bar("seconds for a race of three", each, f"<= {RACE_S:g}", each <= RACE_S),
+    ]
+
+
 def main() -> int:
     ask = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     what = ask.add_mutually_exclusive_group()
     what.add_argument("--model", type=Path, help="an ONNX file with one input, instead of the small conv net")
-    what.add_argument("--network", help="one of benchmarks/networks: fashion, ...")
-    ask.add_argument("--engine", default="onnxruntime", help="that takes ONNX")
+    what.add_argument("--network", help="one of benchmarks/networks with one input: fashion, ...")
+    ask.add_argument("--engine", default="onnxruntime", help="one that takes ONNX")
     ask.add_argument("--threads", type=int, default=threads())
     ask.add_argument("--launches", type=int, default=LAUNCHES, help="fresh processes in a race")
     ask.add_argument("--repeats", type=int, default=20)
     ask.add_argument("--quick", action="store_true", help="three repeats: to see it work")
     args = ask.parse_args()
-    repeats = 3 if args.quick else args.repeats
-    needed = math.ceil(SHARE * repeats - 1e-9)
-    model = conv_net()
-    if args.network:
-        from networks import build
-
-        args.model = build(args.network).model
-    if args.model:
-        model = OnnxModel.load(args.model).proto
-    find.engine(args.engine)
+    path = build(args.network).model if args.network else args.model
+    model = OnnxModel.load(path).proto if path else conv_net()
     with tempfile.TemporaryDirectory() as aside:
         bench = Bench(Path(aside), model, args.engine, {"threads": args.threads})
-        base = bench.file("base.onnx", model)
-        copy = bench.file("copy.onnx", model)
         print(f"load {os.getloadavg()[0]:.2f}; {args.engine}, {args.threads} threads, {args.launches} launches")
-        slower = bench.slower_copy(base)
-        same = slow = 0
-        began = time.monotonic()
-        for repeat in range(repeats):
-            result = bench.race([base, copy, slower], repeat, args.launches)
-            a, b = result.speedup(1, over=0), result.speedup(2, over=0)
-            half = (a.high - a.low) / 2
-            same += a.low <= 1 <= a.high and half <= HALF_WIDTH
-            slow += b.high < 1
-            print(
-                f"{repeat + 1:>3}  {result.latency(0).p50_ms:.3f} ms  copy {a.value:.3f} [{a.low:.3f}, {a.high:.3f}] "
-                f"half-width {100 * half:.1f} %  slower {b.value:.3f} [{b.low:.3f}, {b.high:.3f}]",
-                flush=True,
-            )
-        each = (time.monotonic() - began) / repeats
-    return 0 if all([
-        bar(f"repeats of {repeats} in which a copy is as fast, within {HALF_WIDTH:.0%}", same, f">= {needed}", same >= needed),
-        bar(f"repeats of {repeats} in which the slower copy is slower", slow, f">= {needed}", slow >= needed),
-        bar("seconds for a race of three", each, "<= 20", each <= 20),
-    ]) else 1  # fmt: skip
+        base, copy = bench.file("base.onnx", model), bench.file("copy.onnx", model)
+        files = [base, copy, bench.slower_copy(base)]
+        return 0 if all(repeat(bench, files, 3 if args.quick else args.repeats, args.launches)) else 1
 
 
 if __name__ == "__main__":

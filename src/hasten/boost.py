@@ -15,6 +15,7 @@ from hasten.errors import HastenError, InputError, MissingError
 from hasten.measure.machine import conditions
 from hasten.pipeline import Answer
 from hasten.recipe import Recipe
+from hasten.report.html import page, require
 from hasten.search.bench import Bench, failed
 from hasten.search.budget import Budget, praise, refusal, why_not
 from hasten.search.judge import Judge
@@ -27,7 +28,7 @@ from hasten.task import Split, Task
 FINALISTS = 4
 NEAR = 1.15  # a finalist's p50 is at most this times the best: screening is not exact
 _CHOOSES = {"top1": 1, "agreement": 1, "top5": 5}  # metrics of a choice between classes: best classes that answer
-RESERVE_S = 60.0  # of --time, kept for the final race
+RESERVE_S, RESERVE = 60.0, 0.2  # of --time, kept for the final race
 
 
 def boost(
@@ -61,6 +62,7 @@ def boost(
     """
     budget, progress, output = budget or Budget(), progress or Silent(), Path(output)
     parsed = [str(Recipe.parse(r)) for r in recipes]
+    require()
     if output.exists() and not is_bundle(output) and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"{output} exists and is not a bundle", "choose another folder")
     progress.stage("reading the model and its data")
@@ -150,7 +152,9 @@ def _search(
             "baselines": _json(baselines),
             "winner": None,
             "trials": _json(tried),
-            "verdict": "no candidate stays within the budget",
+            "verdict": "no candidate stays within the budget"
+            if any(t.status != "pending" for t in tried)
+            else "the time given was used up before a candidate could be tried",
         }
     progress.stage(f"the final: {len(finalists)} finalists against {len(baselines)} baselines")
     rows, winner = bench.final(baselines, finalists, split)
@@ -172,14 +176,14 @@ def _candidates(
     for done, recipe in enumerate(proposed):
         spent = time.monotonic() - began
         left = min(spent / done * (len(proposed) - done) if done else budget.time_s, budget.time_s - spent)
-        progress.trial(done, len(proposed), recipe, max(0.0, left))
         whole = Trial(recipe, "any engine")  # stands for the recipe where its file cannot be made
         if ended := bench.shop.store.ended(whole):
             yield ended
             continue
-        if spent > budget.time_s - RESERVE_S:
+        if spent > budget.time_s - min(RESERVE_S, RESERVE * budget.time_s):
             yield replace(whole, reason="the time given was used up before its turn")
             continue
+        progress.trial(done, len(proposed), recipe, max(0.0, left))
         try:
             model = bench.shop.load(recipe)
         except HastenError as fault:
@@ -213,8 +217,6 @@ def _tried(bench: Bench, recipe: str, engine: Engine, budget: Budget, progress: 
 
 def _ship(bench: Bench, winner: Trial, result: dict[str, Any], output: Path) -> None:
     """The winner as a bundle: what was timed is what is shipped, file and engine settings alike."""
-    from hasten.report.html import page
-
     task = bench.shop.task
     written = {
         "stages": [Stage.of(bench.shop.file(winner.recipe), bench.engine(winner))],

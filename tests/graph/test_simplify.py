@@ -61,6 +61,20 @@ def test_batch_norm_goes_into_the_convolution(conv: str) -> None:
     same_numbers(before, after, x=image())
 
 
+def test_batch_norm_is_folded_where_exporters_merged_equal_biases() -> None:
+    before = graph(f"g (float[N, 2, 4, 4] x) => (float[N, 2, 4, 4] y) {{ {WEIGHT} {STATISTICS} v = Neg(w)"
+                   f" a = Conv(x, w, beta) b = {NORM}(a, scale, beta, mean, var)"
+                   f" c = Conv(b, v, beta) y = {NORM}(c, scale, beta, mean, var) }}")
+    after = simplified(before)
+    assert operators(after) == ["Conv", "Conv"]
+    same_numbers(before, after, x=image())
+
+
+def test_a_free_axis_stays_as_it_was_declared() -> None:
+    before = graph("g (float[N, 2] x) => (float[N, M] y) { i = Identity(x) y = Relu(i) }")
+    assert OnnxModel(simplified(before)).signature == OnnxModel(before).signature
+
+
 @pytest.mark.parametrize("body", [
     "r = Relu(x) y = {norm}(r, scale, beta, mean, var)",  # no convolution before it
     "c = Conv(x, w) n = {norm}(c, scale, beta, mean, var) y = Add(c, n)",  # somebody else reads the convolution

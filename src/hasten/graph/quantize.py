@@ -113,7 +113,7 @@ class Quantize(Technique):
         heavy = tuple(sorted(kinds & (_CONVOLUTIONS | _PRODUCTS)))
         attention = [cls(transformer=True, ranges="minmax"), cls(transformer=True),
                      cls(transformer=True, smooth_quant=False, ranges="minmax")]
-        depthwise = [cls(activations_per_channel=False)]
+        depthwise = [cls(ranges="minmax", activations_per_channel=False), cls(activations_per_channel=False)]
         nncf = [*(attention if "Softmax" in kinds and "MatMul" in kinds else []), cls(), cls(ranges="minmax"),
                 *(depthwise if _has_depthwise(model) else []), cls(symmetric=True)]
         runtime = [cls(method="onnxruntime"), cls(method="onnxruntime", ops=heavy),
@@ -138,9 +138,9 @@ class Quantize(Technique):
             raise MissingError("nncf is not installed", "pip install 'hasten[quantize]'")
         size = model.signature.fixed_batch if self.method == "nncf" or not model.signature.batch else _FEED
         feeds = _Feeds(task.split("calibrate"), self.samples, size)
-        graph, skip = clamped(graph, feeds[:2]), masked_nodes(graph)
+        skip = masked_nodes(graph)  # before they are clamped: afterwards they look like any constant
         library = _nncf if self.method == "nncf" else _onnxruntime
-        return OnnxModel(library.static(graph, self, feeds, skip))
+        return OnnxModel(library.static(clamped(graph, feeds[:2]), self, feeds, skip))
 
     def _unfit(self, kinds: set[str]) -> str | None:
         if self.ops and not kinds.intersection(self.ops):

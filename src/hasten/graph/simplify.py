@@ -38,7 +38,7 @@ class Simplify(Technique):
         try:
             import onnxscript  # noqa: F401
         except ImportError:
-            return "pip install 'hasten[quantize]'"
+            return "onnxscript is not installed: pip install 'hasten[quantize]'"
         return None
 
     @classmethod
@@ -106,13 +106,13 @@ def _own_biases(graph: "ir.Model") -> None:
     """Give each node before a batch norm a bias of its own: exporters merge equal ones, and then nothing is folded."""
     import onnx_ir as ir
 
-    for node in graph.graph:
+    for i, node in enumerate(graph.graph):
         into = [user.op_type for output in node.outputs for user, _ in output.uses()]
         if into != ["BatchNormalization"] or len(node.inputs) < 3:
             continue
         bias = node.inputs[2]
         if bias is not None and bias.const_value is not None and len(bias.uses()) > 1 and not bias.is_graph_output():
-            name = f"{bias.name}.{node.name}"
+            name = f"{bias.name}.of.{i}"
             own = ir.Value(name=name, type=bias.type, shape=bias.shape, const_value=bias.const_value)
             graph.graph.register_initializer(own)
             node.replace_input_with(2, own)

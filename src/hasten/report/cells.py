@@ -29,6 +29,7 @@ def columns(metric: str) -> tuple[Column, ...]:
         Column(metric, lambda r: fixed(r["accuracy"]), "the metric"),
         Column("drop", lambda r: interval(r["accuracy_drop"], r["accuracy_drop_ci95"], signed),
                "from the original, in the metric's unit, with its 95 % interval; negative is better"),
+        Column("on", data, "the part of the data that accuracy and drop are of", figure=False),
         Column("int8", lambda r: percent(r["int8_share"]), "share of heavy layers that run in INT8"),
         Column("samples/s", batched, "throughput at the best batch"),
         Column("MB", lambda r: digits(r["size_mb"]), "size of the file"),
@@ -81,6 +82,10 @@ def batched(row: Row) -> str:
     if row["throughput_per_s"] is None:
         return NONE
     return f"{row['throughput_per_s']:.0f} at {row['throughput_batch']}"
+
+
+def data(row: Row) -> str:
+    return NONE if row["accuracy"] is None else str(row["split"])
 
 
 def said(row: Row) -> str:

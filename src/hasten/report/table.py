@@ -22,13 +22,13 @@ def result_tables(result: Mapping[str, Any]) -> "list[RenderableType]":
     known = {c.head: c for c in columns(result["metric"]["name"])}
     drop = Column("drop", lambda r: signed(r["accuracy_drop"]))
     worst = Column("at most", lambda r: signed((r["accuracy_drop_ci95"] or (None, None))[1]))
-    chosen = [*(known[head] for head in (*_SHOWN, result["metric"]["name"])), drop, worst]
+    chosen = [*(known[head] for head in (*_SHOWN, result["metric"]["name"])), drop, worst, known["on"]]
     shown: list[RenderableType] = [_table("baselines: the model as it is", chosen[1:], result["baselines"])]
     if tried := ranked(result["trials"]):
         fate = Column("", lambda r: r["status"], figure=False)
         shown.append(_table(f"candidates: {_count(tried)}", [*chosen, fate], tried[:TOP]))
     if result["winner"]:
-        shown.append(_table(f"winner, accuracy on {result['winner']['split']}", chosen, [result["winner"]]))
+        shown.append(_table("winner", chosen, [result["winner"]]))
     return [*shown, result["verdict"]]
 
 
