@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from conftest import tiny_data
+from tiny import tiny_data
 from torch import nn
 
 from hasten.data import Data
@@ -78,7 +78,11 @@ def tokens() -> Exported:
 def test_names_and_axes_are_the_signatures(tiny_task: Task, tokens: Exported) -> None:
     assert str(tokens.model.signature.inputs[1]) == "mask int64 [N, 5]"
     assert [str(t) for t in tokens.model.signature.outputs] == [
-        "embedding float32 [N, 5, 8]", "logits float32 [N, 3]", "tokens_again int64 [N, 5]", "twice float32 [N, 5, 8]"]
+        "embedding float32 [N, 5, 8]",
+        "logits float32 [N, 3]",
+        "tokens_again int64 [N, 5]",
+        "twice float32 [N, 5, 8]",
+    ]
     assert (tokens.exporter, tokens.opset, tokens.model.opset) == ("dynamo", OPSET, OPSET)
     assert tokens.max_abs_difference < 1e-5
     made = export(tiny_task.original, tiny_task.sample())
@@ -103,7 +107,14 @@ def test_weights_are_inside_and_the_exporters_notes_are_not(tokens: Exported) ->
 
 def test_nodes_name_the_users_modules(tiny_task: Task, tokens: Exported) -> None:
     assert modules(export(tiny_task.original, tiny_task.sample())) == [
-        "stem", "act", "body", "act2", "pool", "flat", "head"]  # stem, not the batch norm that was folded into it
+        "stem",
+        "act",
+        "body",
+        "act2",
+        "pool",
+        "flat",
+        "head",
+    ]  # stem, not the batch norm that was folded into it
     assert {"embedding", "layers.0", "layers.1"} <= set(modules(tokens))
 
 
@@ -142,9 +153,7 @@ def test_where_both_refuse_the_sentence_has_both_reasons(capfd: pytest.CaptureFi
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_graph_that_answers_otherwise_is_never_handed_over(
-    tiny_task: Task, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_graph_that_answers_otherwise_is_never_handed_over(tiny_task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     from hasten.engines.torch import call
 
     scale = 1 + 3 * TOLERANCE

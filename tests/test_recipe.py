@@ -46,7 +46,8 @@ def odd(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_it_reads_names_settings_and_places() -> None:
     assert Recipe.parse("simplify > quantize(int8, onnxruntime, ops=(Conv MatMul)) > half(1000)") == Recipe(
-        (Simplify(), Quantize("int8", "onnxruntime", ("Conv", "MatMul")), Half(1000)))
+        (Simplify(), Quantize("int8", "onnxruntime", ("Conv", "MatMul")), Half(1000))
+    )
     assert str(Recipe((Quantize(method="dynamic"), Half()))) == "quantize(method=dynamic) > half"
     assert Recipe.parse(" half() ") == Recipe((Half(),))
 
@@ -57,36 +58,48 @@ def test_nothing_is_a_recipe_too() -> None:
 
 
 @pytest.mark.usefixtures("odd")
-@pytest.mark.parametrize("step", [
-    Odd("small"), Odd("a", steps=3, bits=4), Odd("a", sizes=(2, -3, 5)), Odd("a", sizes=()), Odd("a", name="b"),
-    Odd("a", way="down", on=False), Odd("a", share=1e-7),
-], ids=str)
+@pytest.mark.parametrize(
+    "step",
+    [
+        Odd("small"),
+        Odd("a", steps=3, bits=4),
+        Odd("a", sizes=(2, -3, 5)),
+        Odd("a", sizes=()),
+        Odd("a", name="b"),
+        Odd("a", way="down", on=False),
+        Odd("a", share=1e-7),
+    ],
+    ids=str,
+)
 def test_every_kind_of_setting_survives_printing(step: Odd) -> None:
     assert Recipe.parse(f"{step} > half").steps == (step, Half())
 
 
 @pytest.mark.usefixtures("odd")
-@pytest.mark.parametrize(("line", "said"), [
-    ("quantise", "no technique is called 'quantise'; did you mean 'quantize'"),
-    ("half(min_element=3)", "no setting of half is called 'min_element'; did you mean 'min_elements'"),
-    ("half(min_elements=few)", r"half\(min_elements=few\) does not fit; the setting is int"),
-    ("half(1.5)", r"half\(min_elements=1.5\) does not fit"),
-    ("half(1, 2)", "'2' has no name; the settings are: min_elements"),
-    ("quantize(method=dynamic, int8)", "'int8' has no name"),
-    ("half(1, min_elements=2)", "gives min_elements twice"),
-    ("quantize(method=nnfc)", "no choice for quantize.method is called 'nnfc'; did you mean 'nncf'"),
-    ("quantize(symmetric=perhaps)", "does not fit; the setting is bool"),
-    ("odd", r"odd needs student; write odd\(student=...\)"),
-    ("odd(a, bits=5)", "no choice for odd.bits is called '5'"),
-    ("odd(a, sizes=(1 x))", "does not fit"),
-    ("odd(a, way=sideways)", "no choice for odd.way"),
-    ("odd(a, steps=many)", "does not fit"),
-    ("half > odd(a)", r"odd\(student=a\) works on the torch model, but stands after the export; put it before"),
-    ("half(", "is not a technique; write name or name"),
-    ("", "is not a technique"),
-    ("half > ", "is not a technique"),
-    ("half half", "is not a technique"),
-])
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("quantise", "no technique is called 'quantise'; did you mean 'quantize'"),
+        ("half(min_element=3)", "no setting of half is called 'min_element'; did you mean 'min_elements'"),
+        ("half(min_elements=few)", r"half\(min_elements=few\) does not fit; the setting is int"),
+        ("half(1.5)", r"half\(min_elements=1.5\) does not fit"),
+        ("half(1, 2)", "'2' has no name; the settings are: min_elements"),
+        ("quantize(method=dynamic, int8)", "'int8' has no name"),
+        ("half(1, min_elements=2)", "gives min_elements twice"),
+        ("quantize(method=nnfc)", "no choice for quantize.method is called 'nnfc'; did you mean 'nncf'"),
+        ("quantize(symmetric=perhaps)", "does not fit; the setting is bool"),
+        ("odd", r"odd needs student; write odd\(student=...\)"),
+        ("odd(a, bits=5)", "no choice for odd.bits is called '5'"),
+        ("odd(a, sizes=(1 x))", "does not fit"),
+        ("odd(a, way=sideways)", "no choice for odd.way"),
+        ("odd(a, steps=many)", "does not fit"),
+        ("half > odd(a)", r"odd\(student=a\) works on the torch model, but stands after the export; put it before"),
+        ("half(", "is not a technique; write name or name"),
+        ("", "is not a technique"),
+        ("half > ", "is not a technique"),
+        ("half half", "is not a technique"),
+    ],
+)
 def test_a_mistake_is_one_sentence(line: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         Recipe.parse(line)
@@ -134,10 +147,13 @@ def test_another_package_adds_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_fresh")
-@pytest.mark.parametrize(("name", "loaded", "said"), [
-    ("half", Half, "another package adds 'half'"),
-    ("even", Odd, "the entry point 'even' names hasten.compress.odd.Odd"),
-])
+@pytest.mark.parametrize(
+    ("name", "loaded", "said"),
+    [
+        ("half", Half, "another package adds 'half'"),
+        ("even", Odd, "the entry point 'even' names hasten.compress.odd.Odd"),
+    ],
+)
 def test_a_name_stands_for_one_thing(name: str, loaded: type, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     _declare(monkeypatch, Entry(name, loaded))
     with pytest.raises(ContractError, match=said):

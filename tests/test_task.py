@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import tiny_data
+from tiny import tiny_data
 
 from hasten.data import Data
 from hasten.errors import HastenError, InputError, UsageError

@@ -90,8 +90,14 @@ def main() -> None:
             schedule.step()
             mean.update_parameters(net)
             lost += float(loss.detach()) * len(pick)
-        log.append({"epoch": epoch + 1, "loss": round(lost / len(x), 4), "validate": accuracy(mean, held_x, held_y),
-                    "seconds": round(time.monotonic() - began)})
+        log.append(
+            {
+                "epoch": epoch + 1,
+                "loss": round(lost / len(x), 4),
+                "validate": accuracy(mean, held_x, held_y),
+                "seconds": round(time.monotonic() - began),
+            }
+        )
         print(json.dumps(log[-1]), flush=True)
         torch.save({"log": log} | {name: part.state_dict() for name, part in parts.items()}, f"{state}.aside")
         Path(f"{state}.aside").replace(state)
@@ -103,10 +109,13 @@ def main() -> None:
 
     net.load_state_dict(load_file(args.output))
     reached = [entry["validate"] for entry in log]
-    gain = max(reached[args.epochs:]) - reached[args.epochs - 1] if args.further else 0
-    result = {"settings": {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items() if k != "output"},
-              "test_accuracy": accuracy(net, torch.from_numpy(prepare(test_x.numpy())), test_y),
-              "gain_of_further_epochs": round(gain, 3), "epochs": log}
+    gain = max(reached[args.epochs :]) - reached[args.epochs - 1] if args.further else 0
+    result = {
+        "settings": {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items() if k != "output"},
+        "test_accuracy": accuracy(net, torch.from_numpy(prepare(test_x.numpy())), test_y),
+        "gain_of_further_epochs": round(gain, 3),
+        "epochs": log,
+    }
     args.output.with_name("train.json").write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps({k: result[k] for k in ("test_accuracy", "gain_of_further_epochs")}))
 

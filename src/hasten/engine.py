@@ -1,6 +1,7 @@
 """An engine: compiles a model once and runs it many times. One file each in engines/."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, ClassVar, Literal, Self, final
@@ -125,8 +126,7 @@ class Session:
 
     def int8_share(self) -> float | None:
         """Share of the heavy layers that the engine executes in INT8; None where it does not show them."""
-        heavy = [layer for layer in self.compiled.layers() if layer.heavy]
-        return sum(layer.precision == "i8" for layer in heavy) / len(heavy) if heavy else None
+        return int8_share(self.compiled.layers())
 
     def close(self) -> None:
         self.compiled.close()
@@ -138,6 +138,12 @@ class Session:
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def int8_share(layers: Sequence[Layer]) -> float | None:
+    """Share of the heavy ones that run in INT8; None where there are none to see."""
+    heavy = [layer for layer in layers if layer.heavy]
+    return sum(layer.precision == "i8" for layer in heavy) / len(heavy) if heavy else None
 
 
 def _said(fault: Exception) -> str:

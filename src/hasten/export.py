@@ -53,8 +53,9 @@ def export(model: TorchModel, data: Data) -> Exported:
     """
     engines = available("onnx")
     if not engines:
-        raise MissingError("an export is compared with torch, and no ONNX engine is installed",
-                           "pip install 'hasten[onnxruntime]'")
+        raise MissingError(
+            "an export is compared with torch, and no ONNX engine is installed", "pip install 'hasten[onnxruntime]'"
+        )
     reasons = []
     for name, exporter in (("dynamo", _dynamo), ("torchscript", _torchscript)):
         try:
@@ -66,8 +67,10 @@ def export(model: TorchModel, data: Data) -> Exported:
             reasons.append(f"{name}: {_brief(fault)}")
         else:
             return Exported(made, name, made.opset, difference)
-    raise InputError(f"the model cannot be exported to ONNX ({'; '.join(reasons)})",
-                     "keep control flow that depends on values, and operators of your own, out of forward")
+    raise InputError(
+        f"the model cannot be exported to ONNX ({'; '.join(reasons)})",
+        "keep control flow that depends on values, and operators of your own, out of forward",
+    )
 
 
 def _example(signature: Signature, data: Data) -> Arrays:
@@ -124,8 +127,15 @@ def _dynamo(model: TorchModel, example: Arrays) -> "onnx_ir.Model":
     shapes = tuple({i: dims[axis] for i, axis in axes.items()} for axes in _free_axes(model.signature))
     with _quiet():
         program = torch.onnx.export(
-            _wrapped(model), _tensors(model, example), dynamo=True, opset_version=OPSET, verbose=False,
-            input_names=inputs, output_names=outputs, dynamic_shapes={"inputs": shapes} if dims else None)
+            _wrapped(model),
+            _tensors(model, example),
+            dynamo=True,
+            opset_version=OPSET,
+            verbose=False,
+            input_names=inputs,
+            output_names=outputs,
+            dynamic_shapes={"inputs": shapes} if dims else None,
+        )
     assert program is not None
     return program.model
 
@@ -138,12 +148,21 @@ def _torchscript(model: TorchModel, example: Arrays) -> "onnx_ir.Model":
     inputs, outputs = _places(model)
     file = io.BytesIO()
     free = dict(zip(inputs, _free_axes(model.signature), strict=True))
-    free |= {o: {i: a for i, a in enumerate(t.shape) if isinstance(a, str)}
-             for o, t in zip(outputs, model.signature.outputs, strict=True)}
+    free |= {
+        o: {i: a for i, a in enumerate(t.shape) if isinstance(a, str)}
+        for o, t in zip(outputs, model.signature.outputs, strict=True)
+    }
     with _quiet(), torch.inference_mode():
         torch.onnx.export(
-            _wrapped(model), _tensors(model, example), file,  # type: ignore[arg-type]  # a file object is documented
-            dynamo=False, opset_version=OPSET, input_names=inputs, output_names=outputs, dynamic_axes=free)
+            _wrapped(model),
+            _tensors(model, example),
+            file,  # type: ignore[arg-type]  # a file object is documented
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=inputs,
+            output_names=outputs,
+            dynamic_axes=free,
+        )
     return onnx_ir.serde.deserialize_model(onnx.load_from_string(file.getvalue()))
 
 
@@ -157,8 +176,10 @@ def _named(graph: "onnx_ir.Model", model: TorchModel) -> OnnxModel:
         if len(side) != len(tensors):
             raise InputError(f"the exporter kept {len(side)} of {len(tensors)} inputs or outputs", "use each of them")
     common.OutputFixPass()(graph)  # an output that is an input, or stands twice, gets an Identity of its own
-    ends = [*zip(graph.graph.inputs, model.signature.inputs, strict=True),
-            *zip(graph.graph.outputs, model.signature.outputs, strict=True)]
+    ends = [
+        *zip(graph.graph.inputs, model.signature.inputs, strict=True),
+        *zip(graph.graph.outputs, model.signature.outputs, strict=True),
+    ]
     wanted = {t.name for _, t in ends}
     for value in _values(graph):
         name = (value.name or "").removeprefix(f"{_ROOT}.")
@@ -216,8 +237,10 @@ def _compared(model: TorchModel, made: OnnxModel, data: Data, engine: Engine) ->
             for name, expected in right.items():
                 difference, allowed = _difference(came[name], expected)
                 if not difference <= allowed:
-                    raise InputError(f"{name!r} differs from torch by {difference:.3g} at batch {size}",
-                                     f"at most {allowed:.3g} is allowed")
+                    raise InputError(
+                        f"{name!r} differs from torch by {difference:.3g} at batch {size}",
+                        f"at most {allowed:.3g} is allowed",
+                    )
                 largest = max(largest, difference)
     return largest
 
@@ -256,5 +279,3 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-

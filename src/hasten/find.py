@@ -36,8 +36,10 @@ def _added(kind: type) -> dict[str, type]:
         loaded = entry.load()
         if isinstance(loaded, type) and issubclass(loaded, kind):
             if loaded.__module__.rpartition(".")[2] != entry.name:
-                raise ContractError(f"the entry point {entry.name!r} names {loaded.__module__}.{loaded.__name__}",
-                                    "call the file like the entry: recipes print its name")
+                raise ContractError(
+                    f"the entry point {entry.name!r} names {loaded.__module__}.{loaded.__name__}",
+                    "call the file like the entry: recipes print its name",
+                )
             found[entry.name] = loaded
     return found
 

@@ -68,9 +68,16 @@ def carry(before: onnx.ModelProto, after: onnx.ModelProto) -> onnx.ModelProto:
     for node in nodes(named.graph):
         has = module_of(node)
         if (node.op_type, has) not in kinds:
-            _set(node, _first(same_output, ((node.op_type, t) for t in node.output))
-                 or _first(same_weight, ((node.op_type, t) for t in node.input[1:])) or (has if has in known else None)
-                 or _first(tensors, node.output) or names.get(node.name) or _first(tensors, node.input) or "")
+            _set(
+                node,
+                _first(same_output, ((node.op_type, t) for t in node.output))
+                or _first(same_weight, ((node.op_type, t) for t in node.input[1:]))
+                or (has if has in known else None)
+                or _first(tensors, node.output)
+                or names.get(node.name)
+                or _first(tensors, node.input)
+                or "",
+            )
     _spread(list(nodes(named.graph)))
     return named
 

@@ -41,8 +41,9 @@ class Recipe:
         kinds = [s.takes for s in recipe.steps]
         if kinds != sorted(kinds, key=("torch", "onnx").index):
             wrong = next(s for i, s in enumerate(recipe.steps) if s.takes == "torch" and "onnx" in kinds[:i])
-            raise UsageError(f"{wrong} works on the torch model, but stands after the export",
-                             "put it before the graph passes")
+            raise UsageError(
+                f"{wrong} works on the torch model, but stands after the export", "put it before the graph passes"
+            )
         return recipe
 
     def __call__(self, model: Model, task: "Task") -> OnnxModel:
@@ -59,8 +60,9 @@ class Recipe:
 def _step(text: str, line: str) -> Technique:
     match = _STEP.fullmatch(text)
     if not match:
-        raise UsageError(f"{text.strip()!r} in the recipe {line!r} is not a technique",
-                         "write name or name(key=value, ...)")
+        raise UsageError(
+            f"{text.strip()!r} in the recipe {line!r} is not a technique", "write name or name(key=value, ...)"
+        )
     name, inside = match[1], match[2] or ""
     kind = technique(name)
     hints, names = get_type_hints(kind), [f.name for f in fields(kind)]
@@ -68,7 +70,7 @@ def _step(text: str, line: str) -> Technique:
     for part in (p for p in re.split(r",(?![^()]*\))", inside) if p.strip()):
         key, equals, value = (p.strip() for p in part.partition("="))
         if not equals:
-            if list(settings) != names[:len(settings)] or len(settings) == len(names):
+            if list(settings) != names[: len(settings)] or len(settings) == len(names):
                 raise UsageError(f"{name}({inside}): {key!r} has no name", f"the settings are: {', '.join(names)}")
             key, value = names[len(settings)], key
         if key not in names:

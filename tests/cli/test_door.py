@@ -6,7 +6,7 @@ import bundles
 import numpy as np
 import pytest
 
-from hasten.cli._door import admit, task_of
+from hasten.cli._door import task_of
 from hasten.errors import InputError, UsageError
 
 
@@ -30,7 +30,7 @@ def test_a_task_file_brings_its_own_data(tmp_path: Path) -> None:
 
 
 def test_an_onnx_file_and_its_data(file: Path) -> None:
-    task = admit(task_of(str(file), validate=str(file.with_name("v.npz")), metric="top1", test=None))
+    task = task_of(str(file), validate=str(file.with_name("v.npz")), metric="top1", test=None)
     assert (task.name, task.measure.name, task.test) == ("whole", "top1", None)
     assert len(task.split("validate")) == len(bundles.samples())
 
@@ -58,4 +58,4 @@ def test_what_is_not_there(name: str, sentence: str, tmp_path: Path) -> None:
 def test_what_is_not_onnx_stops_at_the_gate(tmp_path: Path) -> None:
     (tmp_path / "m.pt").write_bytes(b"PK\x03\x04" + bytes(100))
     with pytest.raises(InputError, match="PyTorch"):
-        admit(task_of(str(tmp_path / "m.pt")))
+        _ = task_of(str(tmp_path / "m.pt")).original

@@ -9,9 +9,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import numpy as np
 import onnx
 import pytest
-from conftest import tiny_data, tiny_module
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import tiny_data, tiny_module
 
 from hasten import find
 from hasten.data import Data
@@ -76,8 +76,9 @@ def fixed() -> Task:
 
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
-    return _task("fixed", OneByOne(), Data({"signal": rng.normal(size=(24, 2, 20)).astype(np.float32)},
-                                           rng.integers(0, 4, 24)))
+    return _task(
+        "fixed", OneByOne(), Data({"signal": rng.normal(size=(24, 2, 20)).astype(np.float32)}, rng.integers(0, 4, 24))
+    )
 
 
 def _task(name: str, module: Any, data: Data) -> Task:
@@ -199,7 +200,7 @@ def test_it_is_a_frozen_dataclass_that_explains_its_settings(name: str) -> None:
     kind = find.technique(name)
     step = kind()
     assert kind.__doc__
-    assert "(" not in kind.__doc__.splitlines()[0][:len(kind.__name__) + 1]  # dataclass's own text, not the author's
+    assert "(" not in kind.__doc__.splitlines()[0][: len(kind.__name__) + 1]  # dataclass's own text, not the author's
     for field in dataclasses.fields(kind):
         assert f"{field.name}:" in kind.__doc__, f"the docstring does not explain {field.name}"
         with pytest.raises(dataclasses.FrozenInstanceError):
@@ -232,8 +233,13 @@ def _values(hint: Any) -> st.SearchStrategy[Any]:
         return st.lists(_values(inner[0]), max_size=3).map(tuple)
     if origin is Union or inner:
         return st.one_of(*map(_values, inner))
-    return {bool: st.booleans(), int: st.integers(-10, 10**6), float: st.floats(allow_nan=False, allow_infinity=False),
-            str: st.text(string.ascii_letters + string.digits + "_-.", min_size=1), type(None): st.none()}[hint]
+    return {
+        bool: st.booleans(),
+        int: st.integers(-10, 10**6),
+        float: st.floats(allow_nan=False, allow_infinity=False),
+        str: st.text(string.ascii_letters + string.digits + "_-.", min_size=1),
+        type(None): st.none(),
+    }[hint]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -278,8 +284,9 @@ def _rename_everything(graph: onnx.GraphProto) -> None:
             tensors[:] = [t if t in ends else f"new_{t}" for t in tensors]
 
 
-@pytest.mark.parametrize("fault", ["changes its input", "renames an output", "gives NaN", "loses names",
-                                   "makes another kind"])
+@pytest.mark.parametrize(
+    "fault", ["changes its input", "renames an output", "gives NaN", "loses names", "makes another kind"]
+)
 def test_a_broken_promise_is_caught(fault: str) -> None:
     fresh = OnnxModel(onnx.ModelProto.FromString(subject("images", "onnx").proto.SerializeToString()))
     with pytest.raises(ContractError):

@@ -14,11 +14,18 @@ ROUNDING = 2.0**-11  # relative, of a number stored as binary16
 
 
 def linear(weight: np.ndarray) -> OnnxModel:
-    sides = ([helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", size])] for name, size in
-             (("x", weight.shape[0]), ("y", weight.shape[1])))
+    sides = (
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", size])]
+        for name, size in (("x", weight.shape[0]), ("y", weight.shape[1]))
+    )
     nodes = [helper.make_node("MatMul", ["x", "w"], ["y"], name="head")]
-    return OnnxModel(helper.make_model(helper.make_graph(nodes, "g", *sides, [numpy_helper.from_array(weight, "w")]),
-                                       opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+    return OnnxModel(
+        helper.make_model(
+            helper.make_graph(nodes, "g", *sides, [numpy_helper.from_array(weight, "w")]),
+            opset_imports=[helper.make_opsetid("", 17)],
+            ir_version=8,
+        )
+    )
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from conftest import tiny_data
 from onnx import numpy_helper, parser
+from tiny import tiny_data
 
 from hasten.data import Data
 from hasten.engine import available
@@ -77,10 +77,16 @@ def off(task: Task, before: OnnxModel, after: OnnxModel, name: str = "onnxruntim
         return float(np.abs(int8(feed)["output"] - right).max() / np.abs(right).max())
 
 
-@pytest.mark.parametrize("step", [
-    Quantize(method="onnxruntime"), Quantize(ranges="minmax"),
-    Quantize(transformer=True, smooth_quant=False, ranges="minmax"), Quantize(method="dynamic"),
-], ids=str)
+@pytest.mark.parametrize(
+    "step",
+    [
+        Quantize(method="onnxruntime"),
+        Quantize(ranges="minmax"),
+        Quantize(transformer=True, smooth_quant=False, ranges="minmax"),
+        Quantize(method="dynamic"),
+    ],
+    ids=str,
+)
 def test_a_padding_mask_does_not_ruin_the_ranges(step: Quantize, masked: tuple[Task, OnnxModel]) -> None:
     task, before = masked
     assert off(task, before, step(before, task)) < NEAR
@@ -122,19 +128,35 @@ def images() -> tuple[Task, OnnxModel]:
     from torch import nn
 
     torch.manual_seed(0)
-    module = nn.Sequential(nn.Conv2d(1, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1, groups=64),
-                           nn.ReLU6(), nn.Conv2d(64, 128, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-                           nn.Linear(128, 4))
+    module = nn.Sequential(
+        nn.Conv2d(1, 64, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(64, 64, 3, padding=1, groups=64),
+        nn.ReLU6(),
+        nn.Conv2d(64, 128, 3),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(128, 4),
+    )
     task = Task("images", lambda: module, "agreement", calibrate=tiny_data(64, 2), validate=tiny_data(64, 3))
     return task, export(task.original, task.sample()).model
 
 
-@pytest.mark.parametrize("step", [
-    Quantize(ranges="minmax"), Quantize(ranges="minmax", activations_per_channel=False), Quantize(method="onnxruntime"),
-    Quantize(ranges="minmax", full_bias_correction=True), Quantize(method="onnxruntime", weights_per_channel=False),
-    Quantize(ranges="minmax", symmetric=True), Quantize(method="onnxruntime", symmetric=True),
-    Quantize(method="onnxruntime", reduce_range=True),
-], ids=str)
+@pytest.mark.parametrize(
+    "step",
+    [
+        Quantize(ranges="minmax"),
+        Quantize(ranges="minmax", activations_per_channel=False),
+        Quantize(method="onnxruntime"),
+        Quantize(ranges="minmax", full_bias_correction=True),
+        Quantize(method="onnxruntime", weights_per_channel=False),
+        Quantize(ranges="minmax", symmetric=True),
+        Quantize(method="onnxruntime", symmetric=True),
+        Quantize(method="onnxruntime", reduce_range=True),
+    ],
+    ids=str,
+)
 def test_convolutions_become_int8(step: Quantize, images: tuple[Task, OnnxModel]) -> None:
     task, before = images
     after = step(before, task)
@@ -151,10 +173,25 @@ def test_convolutions_become_int8(step: Quantize, images: tuple[Task, OnnxModel]
 
 def test_every_setting_changes_the_file(images: tuple[Task, OnnxModel]) -> None:
     task, before = images
-    nncf = [{}, {"ranges": "minmax"}, {"symmetric": True}, {"samples": 3}, {"activations_per_channel": False},
-            {"full_bias_correction": True}, {"ops": ("Conv",)}]
-    runtime = [{}, {"ranges": "entropy"}, {"ranges": "percentile"}, {"symmetric": True}, {"samples": 3},
-               {"weights_per_channel": False}, {"reduce_range": True}, {"ops": ("Conv",)}]
+    nncf = [
+        {},
+        {"ranges": "minmax"},
+        {"symmetric": True},
+        {"samples": 3},
+        {"activations_per_channel": False},
+        {"full_bias_correction": True},
+        {"ops": ("Conv",)},
+    ]
+    runtime = [
+        {},
+        {"ranges": "entropy"},
+        {"ranges": "percentile"},
+        {"symmetric": True},
+        {"samples": 3},
+        {"weights_per_channel": False},
+        {"reduce_range": True},
+        {"ops": ("Conv",)},
+    ]
     steps = [*(Quantize(**s) for s in nncf), *(Quantize(method="onnxruntime", **s) for s in runtime)]
     files: dict[bytes, Quantize] = {}
     for step in steps:  # apply: a call would write the settings into the file, and then it always differs
@@ -177,15 +214,21 @@ def test_only_the_named_operators_are_quantized(images: tuple[Task, OnnxModel]) 
         assert fed == {"Conv": None, "Gemm": "DequantizeLinear"}
 
 
-@pytest.mark.parametrize(("settings", "said"), [
-    ({"method": "onnxruntime", "transformer": True}, "method=onnxruntime does not read transformer; use method=nncf"),
-    ({"method": "dynamic", "samples": 5}, "method=dynamic does not read samples"),
-    ({"method": "dynamic", "ranges": "minmax"}, "does not read ranges"),
-    ({"reduce_range": True}, "method=nncf does not read reduce_range"),
-    ({"ranges": "entropy"}, "has no ranges=entropy"),
-    ({"smooth_quant": False}, "smooths nothing"),
-    ({"samples": 0}, "samples=0"),
-])
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            {"method": "onnxruntime", "transformer": True},
+            "method=onnxruntime does not read transformer; use method=nncf",
+        ),
+        ({"method": "dynamic", "samples": 5}, "method=dynamic does not read samples"),
+        ({"method": "dynamic", "ranges": "minmax"}, "does not read ranges"),
+        ({"reduce_range": True}, "method=nncf does not read reduce_range"),
+        ({"ranges": "entropy"}, "has no ranges=entropy"),
+        ({"smooth_quant": False}, "smooths nothing"),
+        ({"samples": 0}, "samples=0"),
+    ],
+)
 def test_a_setting_that_is_not_read_is_refused(settings: dict[str, object], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         Quantize(**settings)

@@ -54,17 +54,21 @@ NORM = "BatchNormalization<epsilon = 0.01>"
 @pytest.mark.parametrize("conv", ["Conv(x, w)", "Conv(x, w, mean)", "ConvTranspose(x, w, mean)", "Conv(x, w, beta)"])
 def test_batch_norm_goes_into_the_convolution(conv: str) -> None:
     """Without a bias, with one, and with a bias that the batch norm shares."""
-    before = graph(f"g (float[N, 2, 4, 4] x) => (float[N, 2, 4, 4] y) {{ {WEIGHT} {STATISTICS}"
-                   f" c = {conv} y = {NORM}(c, scale, beta, mean, var) }}")
+    before = graph(
+        f"g (float[N, 2, 4, 4] x) => (float[N, 2, 4, 4] y) {{ {WEIGHT} {STATISTICS}"
+        f" c = {conv} y = {NORM}(c, scale, beta, mean, var) }}"
+    )
     after = simplified(before)
     assert operators(after) == [conv.partition("(")[0]]
     same_numbers(before, after, x=image())
 
 
 def test_batch_norm_is_folded_where_exporters_merged_equal_biases() -> None:
-    before = graph(f"g (float[N, 2, 4, 4] x) => (float[N, 2, 4, 4] y) {{ {WEIGHT} {STATISTICS} v = Neg(w)"
-                   f" a = Conv(x, w, beta) b = {NORM}(a, scale, beta, mean, var)"
-                   f" c = Conv(b, v, beta) y = {NORM}(c, scale, beta, mean, var) }}")
+    before = graph(
+        f"g (float[N, 2, 4, 4] x) => (float[N, 2, 4, 4] y) {{ {WEIGHT} {STATISTICS} v = Neg(w)"
+        f" a = Conv(x, w, beta) b = {NORM}(a, scale, beta, mean, var)"
+        f" c = Conv(b, v, beta) y = {NORM}(c, scale, beta, mean, var) }}"
+    )
     after = simplified(before)
     assert operators(after) == ["Conv", "Conv"]
     same_numbers(before, after, x=image())
@@ -75,14 +79,18 @@ def test_a_free_axis_stays_as_it_was_declared() -> None:
     assert OnnxModel(simplified(before)).signature == OnnxModel(before).signature
 
 
-@pytest.mark.parametrize("body", [
-    "r = Relu(x) y = {norm}(r, scale, beta, mean, var)",  # no convolution before it
-    "c = Conv(x, w) n = {norm}(c, scale, beta, mean, var) y = Add(c, n)",  # somebody else reads the convolution
-    "a = Conv(x, w) c = Conv(a, w) y = {norm}(c, scale, beta, mean, var)",  # two convolutions share the weight
-])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "r = Relu(x) y = {norm}(r, scale, beta, mean, var)",  # no convolution before it
+        "c = Conv(x, w) n = {norm}(c, scale, beta, mean, var) y = Add(c, n)",  # somebody else reads the convolution
+        "a = Conv(x, w) c = Conv(a, w) y = {norm}(c, scale, beta, mean, var)",  # two convolutions share the weight
+    ],
+)
 def test_batch_norm_stays_where_folding_would_be_wrong(body: str) -> None:
-    before = graph(f"g (float[N, 2, 4, 4] x) => (float[N, 2, 4, 4] y) {{ {WEIGHT} {STATISTICS} "
-                   + body.format(norm=NORM) + " }")
+    before = graph(
+        f"g (float[N, 2, 4, 4] x) => (float[N, 2, 4, 4] y) {{ {WEIGHT} {STATISTICS} " + body.format(norm=NORM) + " }"
+    )
     after = simplified(before)
     assert "BatchNormalization" in operators(after)
     same_numbers(before, after, x=image())
@@ -156,8 +164,11 @@ def test_names_are_unique_and_shapes_known() -> None:
 
 
 def test_an_old_opset_is_converted() -> None:
-    before = graph(f"""g (float[N, 2, 4, 4] x) => (float[N, 2, 4, 4] y) {{ {WEIGHT} {STATISTICS}
-        c = Conv(x, w) n = {NORM}(c, scale, beta, mean, var) y = Clip<min = 0.0, max = 6.0>(n) }}""", opset=9)
+    before = graph(
+        f"""g (float[N, 2, 4, 4] x) => (float[N, 2, 4, 4] y) {{ {WEIGHT} {STATISTICS}
+        c = Conv(x, w) n = {NORM}(c, scale, beta, mean, var) y = Clip<min = 0.0, max = 6.0>(n) }}""",
+        opset=9,
+    )
     after = simplified(before)
     assert OnnxModel(after).opset == 13
     assert operators(after) == ["Conv", "Clip"]
@@ -178,8 +189,10 @@ def test_int8_weights_stay_int8() -> None:
 
 
 def test_the_input_is_not_touched_and_twice_is_once() -> None:
-    before = graph(f"g (float[N, 2, 4, 4] x) => (float[N, 2, 4, 4] y) {{ {WEIGHT} {STATISTICS}"
-                   f" c = Conv(x, w) y = {NORM}(c, scale, beta, mean, var) }}")
+    before = graph(
+        f"g (float[N, 2, 4, 4] x) => (float[N, 2, 4, 4] y) {{ {WEIGHT} {STATISTICS}"
+        f" c = Conv(x, w) y = {NORM}(c, scale, beta, mean, var) }}"
+    )
     bytes_before = before.SerializeToString(deterministic=True)
     once = simplified(before)
     assert before.SerializeToString(deterministic=True) == bytes_before

@@ -40,16 +40,3 @@ def _metric(validate: str | None) -> str:
             "the data has labels, and nothing says what they mean", "add --metric top1, top5, mse or cosine"
         )
     return "agreement"
-
-
-def admit(task: Task) -> Task:
-    """Send the task's file through the gate, where its model is a file.
-
-    Raises:
-        InputError: it is not an ONNX file, or not a safe one.
-    """
-    if isinstance(task.model, Path):
-        from hasten.diagnose.hostile import admit as gate
-
-        gate(task.model)
-    return task

@@ -15,10 +15,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
-    from hasten.cli._door import admit, task_of
+    from hasten.cli._door import task_of
     from hasten.model import OnnxModel
 
-    task = admit(task_of(arguments.task))
+    task = task_of(arguments.task)
     progress.stage("reading the model")
     original = task.original
     how: dict[str, str | float | None]

@@ -53,7 +53,7 @@ def _subject(
 ) -> "tuple[OnnxModel, Data, list[Engine], Path | None]":
     """The ONNX model as a file, samples for it, the engines to run it on, and the task file where there is one."""
     from hasten.bundle import is_bundle
-    from hasten.cli._door import admit, task_of
+    from hasten.cli._door import task_of
     from hasten.data import Data
     from hasten.errors import UsageError
     from hasten.export import export
@@ -66,7 +66,7 @@ def _subject(
     if is_bundle(arguments.what):
         return _bundled(Path(arguments.what), kinds)
     engines = _engines(kinds, torch=not is_file)
-    task = admit(task_of(arguments.what))
+    task = task_of(arguments.what)
     original = task.original
     if not isinstance(original, OnnxModel):
         return export(original, task.sample()).model.save(scratch / "model.onnx"), task.sample(), engines, task.source

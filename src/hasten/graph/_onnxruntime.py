@@ -31,11 +31,19 @@ def static(proto: "onnx.ModelProto", step: "Quantize", feeds: Sequence[Arrays], 
     method = {"entropy": CalibrationMethod.Entropy, "percentile": CalibrationMethod.Percentile}
     with _files(proto) as (source, target):
         quantize_static(
-            source, target, _reader(feeds), QuantFormat.QDQ, op_types_to_quantize=list(step.ops) or None,
-            per_channel=step.weights_per_channel, reduce_range=step.reduce_range, weight_type=QuantType.QInt8,
-            activation_type=QuantType.QInt8 if step.symmetric else QuantType.QUInt8, nodes_to_exclude=skip,
+            source,
+            target,
+            _reader(feeds),
+            QuantFormat.QDQ,
+            op_types_to_quantize=list(step.ops) or None,
+            per_channel=step.weights_per_channel,
+            reduce_range=step.reduce_range,
+            weight_type=QuantType.QInt8,
+            activation_type=QuantType.QInt8 if step.symmetric else QuantType.QUInt8,
+            nodes_to_exclude=skip,
             calibrate_method=method.get(step.ranges, CalibrationMethod.MinMax),
-            extra_options={"CalibStridedMinMax": 1, "ActivationSymmetric": step.symmetric})
+            extra_options={"CalibStridedMinMax": 1, "ActivationSymmetric": step.symmetric},
+        )
         return _read(target)
 
 
@@ -45,8 +53,13 @@ def dynamic(proto: "onnx.ModelProto", step: "Quantize") -> "onnx.ModelProto":
 
     with _files(proto) as (source, target):
         quantize_dynamic(
-            source, target, op_types_to_quantize=list(step.ops) or ["MatMul", "Gemm"], weight_type=QuantType.QInt8,
-            per_channel=step.weights_per_channel, reduce_range=step.reduce_range)
+            source,
+            target,
+            op_types_to_quantize=list(step.ops) or ["MatMul", "Gemm"],
+            weight_type=QuantType.QInt8,
+            per_channel=step.weights_per_channel,
+            reduce_range=step.reduce_range,
+        )
         return _read(target)
 
 
@@ -78,8 +91,11 @@ def _files(proto: "onnx.ModelProto") -> Iterator[tuple[Path, Path]]:
     level = root.level
     root.setLevel(logging.ERROR)  # the quantizers advise through the root logger
     try:
-        with (tempfile.TemporaryDirectory(prefix="hasten-") as folder, warnings.catch_warnings(),
-              contextlib.redirect_stdout(io.StringIO())):
+        with (
+            tempfile.TemporaryDirectory(prefix="hasten-") as folder,
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
             warnings.simplefilter("ignore")
             plain, source = Path(folder) / "plain.onnx", Path(folder) / "prepared.onnx"
             plain.write_bytes(proto.SerializeToString())

@@ -21,8 +21,15 @@ if TYPE_CHECKING:
 
 Method = Literal["nncf", "onnxruntime", "dynamic"]
 _READS = {  # which settings each method reads, beside dtype, method and ops
-    "nncf": {"samples", "ranges", "symmetric", "transformer", "smooth_quant", "full_bias_correction",
-             "activations_per_channel"},
+    "nncf": {
+        "samples",
+        "ranges",
+        "symmetric",
+        "transformer",
+        "smooth_quant",
+        "full_bias_correction",
+        "activations_per_channel",
+    },
     "onnxruntime": {"samples", "symmetric", "ranges", "weights_per_channel", "reduce_range"},
     "dynamic": {"weights_per_channel", "reduce_range"},
 }
@@ -111,13 +118,24 @@ class Quantize(Technique):
         if _refusal(kinds):
             return ()
         heavy = tuple(sorted(kinds & (_CONVOLUTIONS | _PRODUCTS)))
-        attention = [cls(transformer=True, ranges="minmax"), cls(transformer=True),
-                     cls(transformer=True, smooth_quant=False, ranges="minmax")]
+        attention = [
+            cls(transformer=True, ranges="minmax"),
+            cls(transformer=True),
+            cls(transformer=True, smooth_quant=False, ranges="minmax"),
+        ]
         depthwise = [cls(ranges="minmax", activations_per_channel=False), cls(activations_per_channel=False)]
-        nncf = [*(attention if "Softmax" in kinds and "MatMul" in kinds else []), cls(), cls(ranges="minmax"),
-                *(depthwise if _has_depthwise(model) else []), cls(symmetric=True)]
-        runtime = [cls(method="onnxruntime"), cls(method="onnxruntime", ops=heavy),
-                   cls(method="onnxruntime", ranges="entropy")]
+        nncf = [
+            *(attention if "Softmax" in kinds and "MatMul" in kinds else []),
+            cls(ranges="minmax"),
+            cls(),
+            *(depthwise if _has_depthwise(model) else []),
+            cls(symmetric=True, ranges="minmax"),
+        ]
+        runtime = [
+            cls(method="onnxruntime"),
+            cls(method="onnxruntime", ops=heavy),
+            cls(method="onnxruntime", ranges="entropy"),
+        ]
         static = [*(nncf if find_spec("nncf") else []), *runtime]
         return tuple(static) if kinds & _CONVOLUTIONS else (*static, cls(method="dynamic"))
 
@@ -176,7 +194,7 @@ class _Feeds(Sequence[Arrays]):
             return [self[j] for j in range(*i.indices(len(self)))]
         if not 0 <= i < len(self):
             raise IndexError(i)
-        rows = np.resize(self._rows[i * self._size:(i + 1) * self._size], self._size)
+        rows = np.resize(self._rows[i * self._size : (i + 1) * self._size], self._size)
         return {name: np.ascontiguousarray(array[rows]) for name, array in self._data.inputs.items()}
 
 

@@ -89,8 +89,10 @@ def _modern(proto: "onnx.ModelProto") -> "onnx.ModelProto":
     try:
         return version_converter.convert_version(proto, _OLDEST_OPSET)
     except Exception as fault:  # the converter has its own errors for every operator
-        raise NotApplicable(f"opset {OnnxModel(proto).opset} cannot be converted to {_OLDEST_OPSET} ({fault})",
-                            "export the model again with a newer opset") from fault
+        raise NotApplicable(
+            f"opset {OnnxModel(proto).opset} cannot be converted to {_OLDEST_OPSET} ({fault})",
+            "export the model again with a newer opset",
+        ) from fault
 
 
 def _forget_shapes(graph: "ir.Model") -> None:

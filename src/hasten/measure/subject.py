@@ -19,6 +19,7 @@ import numpy as np
 
 from hasten import find
 from hasten.data import Data
+from hasten.engine import int8_share
 from hasten.errors import ContractError, InputError
 from hasten.measure.accuracy import answer, cut
 from hasten.model import OnnxFile, Signature, TorchModel
@@ -64,8 +65,8 @@ class Subject:
 
     def layers(self) -> dict[str, Any]:
         """The executed graph. An engine may have to compile a twin for it: asked for only when it is wanted."""
-        layers = [asdict(layer) for layer in self._session.compiled.layers()]
-        return {"layers": layers, "int8_share": self._session.int8_share()}
+        layers = self._session.compiled.layers()
+        return {"layers": [asdict(layer) for layer in layers], "int8_share": int8_share(layers)}
 
     def burst(self, drop: int, keep: int) -> list[float]:
         """Times of calls in ms, one after another without a pause and without garbage collection.
