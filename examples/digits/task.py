@@ -9,16 +9,16 @@ already put that end near one point, on top of a drop of 0.4.
 
 from pathlib import Path
 
-from data import prepare, read
+from data import PIPELINE, read
 from net import DigitsNet
 
 from hasten import Data, Task
 
 
 def digits(part: str, most: int | None = None) -> Data:
-    """Input `image` f32 [N, 1, 28, 28], target int64 [N]."""
+    """Input `image` as it is, uint8 [N, 28, 28], target int64 [N]."""
     images, labels = read(part)
-    return Data({"image": prepare(images[:most])}, labels[:most])
+    return Data({"image": images[:most]}, labels[:most])
 
 
 def trained() -> DigitsNet:
@@ -45,4 +45,5 @@ task = Task(
     validate=lambda: digits("validate"),
     test=lambda: digits("test"),
     loss=loss,
+    pipeline=PIPELINE,
 )

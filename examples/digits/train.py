@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import torch
-from data import prepare, read
+from data import PIPELINE, read
 from net import DigitsNet
 from safetensors.torch import save_file
 from torch.nn import functional
@@ -49,7 +49,7 @@ def main() -> None:
 
     torch.manual_seed(args.seed)
     (x, y), (held_x, held_y), (test_x, test_y) = (
-        (torch.from_numpy(prepare(images)), torch.from_numpy(labels))
+        (torch.from_numpy(PIPELINE.prepared({"image": images})["image"]), torch.from_numpy(labels))
         for images, labels in map(read, ("train", "validate", "test"))
     )
     net = DigitsNet().to(memory_format=torch.channels_last)

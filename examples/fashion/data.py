@@ -9,10 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
+from hasten import Answer, Pipeline, Prepare
+
 PACKAGE = "dataset-fashion-mnist"
 INSTALLED = Path("/usr/share/datasets/fashion-mnist")
 CACHE = Path(os.environ.get("HASTEN_CACHE", Path.home() / ".cache" / "hasten")) / PACKAGE
-MEAN, STD = 0.2860, 0.3530  # of the training pixels, scaled to 0..1
+LABELS = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+PIPELINE = Pipeline(
+    {"image": Prepare("image", source="grey", colour="grey", mean=(72.93,), std=(90.015,))},  # of the training pixels
+    answer=Answer("classes", labels=LABELS),
+)
 
 
 def folder() -> Path:
@@ -42,8 +48,3 @@ def read(split: str) -> tuple[np.ndarray, np.ndarray]:
     images = np.frombuffer(gzip.decompress((place / f"{split}-images-idx3-ubyte.gz").read_bytes()), np.uint8, offset=16)
     labels = np.frombuffer(gzip.decompress((place / f"{split}-labels-idx1-ubyte.gz").read_bytes()), np.uint8, offset=8)
     return images.reshape(-1, 28, 28), labels.astype(np.int64)
-
-
-def prepare(images: np.ndarray) -> np.ndarray:
-    """uint8 [N, 28, 28] -> normalised float32 [N, 1, 28, 28]."""
-    return ((images[:, None].astype(np.float32) / 255 - MEAN) / STD).astype(np.float32)

@@ -7,7 +7,7 @@
 
 from pathlib import Path
 
-from data import prepare, read
+from data import PIPELINE, read
 from net import FashionNet
 
 from hasten import Data, Task
@@ -16,9 +16,9 @@ TRAIN, CALIBRATE = 50_000, 512  # as in train.py: the training set's last 10,000
 
 
 def fashion(split: str, which: slice) -> Data:
-    """Input `image` f32 [N, 1, 28, 28], target int64 [N]."""
+    """Input `image` as it is, uint8 [N, 28, 28], target int64 [N]."""
     images, labels = read(split)
-    return Data({"image": prepare(images[which])}, labels[which])
+    return Data({"image": images[which]}, labels[which])
 
 
 def trained() -> FashionNet:
@@ -45,4 +45,5 @@ task = Task(
     validate=lambda: fashion("train", slice(TRAIN, None)),
     test=lambda: fashion("t10k", slice(None)),
     loss=loss,
+    pipeline=PIPELINE,
 )

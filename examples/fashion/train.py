@@ -13,8 +13,9 @@ import math
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
-from data import prepare, read
+from data import PIPELINE, read
 from net import FashionNet
 from safetensors.torch import save_file
 from torch.nn import functional
@@ -22,6 +23,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 HERE = Path(__file__).parent
 VALIDATE = 10_000  # the last images of the training set
+
+
+def prepared(images: np.ndarray) -> torch.Tensor:
+    """Images uint8 [N, 28, 28] through the task's own pipeline: f32 [N, 1, 28, 28]."""
+    return torch.from_numpy(PIPELINE.prepared({"image": images})["image"])
 
 
 def augment(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -54,7 +60,7 @@ def main() -> None:
 
     torch.manual_seed(args.seed)
     images, labels = read("train")
-    x, y = torch.from_numpy(prepare(images)), torch.from_numpy(labels)
+    x, y = prepared(images), torch.from_numpy(labels)
     (x, held_x), (y, held_y) = ((t[:-VALIDATE], t[-VALIDATE:]) for t in (x, y))
     net = FashionNet().to(memory_format=torch.channels_last)
     mean = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.998), use_buffers=True)
@@ -104,7 +110,7 @@ def main() -> None:
         if epoch + 1 == args.epochs:
             save_file({k: v.contiguous() for k, v in mean.module.state_dict().items()}, args.output)
 
-    test_x, test_y = (torch.from_numpy(a) for a in read("t10k"))
+    images, labels = read("t10k")
     from safetensors.torch import load_file
 
     net.load_state_dict(load_file(args.output))
@@ -112,7 +118,7 @@ def main() -> None:
     gain = max(reached[args.epochs :]) - reached[args.epochs - 1] if args.further else 0
     result = {
         "settings": {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items() if k != "output"},
-        "test_accuracy": accuracy(net, torch.from_numpy(prepare(test_x.numpy())), test_y),
+        "test_accuracy": accuracy(net, prepared(images), torch.from_numpy(labels)),
         "gain_of_further_epochs": round(gain, 3),
         "epochs": log,
     }

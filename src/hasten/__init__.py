@@ -22,7 +22,7 @@ _PUBLIC = {
     "Metric": "metric",
     "OnnxModel": "model",
     "Pipeline": "pipeline",
-    "Prepare": "pipeline",
+    "Prepare": "prepare",
     "Recipe": "recipe",
     "Signature": "model",
     "Task": "task",

@@ -223,7 +223,7 @@ def _ship(bench: Bench, winner: Trial, result: dict[str, Any], output: Path) -> 
         "recipe": winner.recipe,
         "measurements": winner.to_json(),
         "conditions": result["conditions"],
-        "cases": task.split("validate"),
+        "cases": task.raw("validate"),
         "report": page(result),
     }
     if task.measure.name in _CHOOSES and task.pipeline.answer == Answer():

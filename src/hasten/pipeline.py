@@ -9,22 +9,7 @@ import numpy as np
 
 from hasten.errors import InputError, MissingError
 from hasten.model import Arrays, Signature
-
-
-@dataclass(frozen=True)
-class Prepare:
-    """How one raw input becomes the tensor of the same name. `kind="array"`: it already is the tensor."""
-
-    kind: Literal["array", "image"] = "array"
-    colour: Literal["RGB", "BGR", "grey"] = "RGB"  # what the network was trained on
-    size: tuple[int, int] | None = None  # height, width in pixels; None keeps the input's own
-    fit: Literal["stretch", "letterbox", "centre_crop"] = "stretch"
-    filter: Literal["bilinear", "bicubic"] = "bilinear"
-    fill: int = 0  # grey level of a letterbox's bars, 0..255
-    mean: tuple[float, ...] = (0.0,)  # a channel, in grey levels 0..255
-    std: tuple[float, ...] = (1.0,)
-    layout: Literal["NCHW", "NHWC"] = "NCHW"
-    dtype: Literal["float32", "uint8"] = "float32"
+from hasten.prepare import Prepare, native
 
 
 @dataclass(frozen=True)
@@ -57,7 +42,7 @@ class Answer:
 class Pipeline:
     """What happens around the network, in training and in deployment alike."""
 
-    prepare: Mapping[str, Prepare] = field(default_factory=dict)  # by input name; one not named is an array
+    inputs: Mapping[str, Prepare] = field(default_factory=dict)  # by name; one not named is an array
     window: Window | None = None
     answer: Answer = Answer()
 
@@ -65,10 +50,12 @@ class Pipeline:
         """See that this build can honour every stage.
 
         Raises:
-            MissingError: a stage needs native code that this installation lacks.
+            MissingError: a part needs native code that this installation lacks, or that this version has not.
         """
-        wanted = [f"prepare {name} ({p.kind})" for name, p in self.prepare.items() if p.kind != "array"]
-        wanted += ["the time window"] if self.window else []
+        for name, how in self.inputs.items():
+            if how.kind == "image":
+                native(f"the image {name!r}")
+        wanted = ["the time window"] if self.window else []
         wanted += [f"answers as {self.answer.kind}"] if self.answer.kind not in ("tensor", "classes") else []
         if wanted:
             raise MissingError(
@@ -83,7 +70,7 @@ class Pipeline:
             InputError: it names an input that is not there, scores that are none, or a wrong number of labels.
         """
         inputs = [t.name for t in signature.inputs]
-        if strange := sorted(set(self.prepare) - set(inputs)):
+        if strange := sorted(set(self.inputs) - set(inputs)):
             raise InputError(f"the pipeline prepares {strange[0]!r}", f"the network's inputs are {inputs}")
         if self.answer.kind == "classes":
             first = signature.outputs[0]
@@ -99,13 +86,35 @@ class Pipeline:
                 )
 
     def prepared(self, raw: Arrays) -> Arrays:
-        """Raw inputs by name -> the tensors that the network takes.
+        """Raw inputs by name, [N, ...] each -> the tensors that the network takes.
 
         Raises:
             MissingError: as `require`.
+            InputError: raw images that are not what the pipeline says.
         """
         self.require()
-        return raw
+        return {name: self._one(name, array) for name, array in raw.items()}
+
+    def prepare(self, image: np.ndarray) -> np.ndarray:
+        """One raw image, as a training loader reads it, -> the tensor of the only image among the inputs.
+
+        Args:
+            image: uint8 [H, W, 3], [H, W], or [H * 3 / 2, W]; see Prepare.
+
+        Returns:
+            [C, H, W] or [H, W, C], without the batch.
+
+        Raises:
+            InputError: the pipeline has no image, or several; or as `prepared`.
+        """
+        names = [name for name, how in self.inputs.items() if how.kind == "image"]
+        if len(names) != 1:
+            raise InputError(f"the pipeline prepares {len(names)} images", "use prepared({name: images, ...})")
+        return np.asarray(self.prepared({names[0]: image[None]})[names[0]][0])
+
+    def _one(self, name: str, array: np.ndarray) -> np.ndarray:
+        how = self.inputs.get(name)
+        return array if how is None or how.kind == "array" else how(array)
 
     def decide(self, outputs: Arrays) -> list[Any]:
         """Decisions, one a sample.
@@ -162,7 +171,7 @@ class Pipeline:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "prepare": {name: asdict(p) for name, p in self.prepare.items()},
+            "prepare": {name: asdict(p) for name, p in self.inputs.items()},
             "window": asdict(self.window) if self.window else None,
             "answer": asdict(self.answer),
         }

@@ -4,7 +4,7 @@ import sys
 import traceback
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -111,24 +111,35 @@ class Task:
         return TorchModel.of(module, self.sample().take(slice(0, 1)).inputs)
 
     def split(self, name: Split) -> Data:
-        """One part of the data, loaded once and checked against the model, and where it is scored against the metric.
+        """One part of the data, prepared, loaded once and checked against the model, and, where it is scored, the metric.
 
         Raises:
             InputError: the task has none, or what it has cannot be used.
         """
         if name not in self._checked:
-            data = self._read(name).check(self.original.signature, name)
+            data = self._prepared(self._read(name)).check(self.original.signature, name)
             if name in ("validate", "test"):
                 self.measure.check(data.target, self.original.signature, name)
             self._checked[name] = data
         return self._checked[name]
 
     def sample(self) -> Data:
-        """A few real inputs, without a purpose of their own: the first of whichever part there is."""
+        """A few real inputs, prepared, without a purpose of their own: the first of whichever part there is."""
         part = next(
             (n for n in ("calibrate", "validate", "train", "test") if getattr(self, n) is not None), "calibrate"
         )
-        return self._read(part).take(slice(0, 64))
+        return self._prepared(self._read(part).take(slice(0, 64)))
+
+    def raw(self, name: Split) -> Data:
+        """One part of the data as it came, before the pipeline.
+
+        Raises:
+            InputError: the task has none, or what it has cannot be used.
+        """
+        return self._read(name)
+
+    def _prepared(self, data: Data) -> Data:
+        return replace(data, inputs=self.pipeline.prepared(data.inputs))
 
     def _read(self, name: str) -> Data:
         if name not in self._loaded:

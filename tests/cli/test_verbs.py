@@ -125,6 +125,21 @@ def test_verify_says_no(tmp_path: Path, capsys: pytest.CaptureFixture[str], monk
     assert "golden case" in capsys.readouterr().err
 
 
+def test_verify_against_a_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The task's pipeline is the bundle's; then a label is another one."""
+    bundle = bundles.make(tmp_path / "b")
+    task = """from hasten import Answer, Pipeline, Task
+task = Task("t", lambda: None, "top1", pipeline=Pipeline(answer=Answer("classes", labels=("a", "b", "c"))))
+"""
+    (tmp_path / "task.py").write_text(task)
+    assert call(tmp_path, "verify", bundle.folder, "--task", tmp_path / "task.py") == 0
+    (tmp_path / "task.py").write_text(task.replace('"b", "c"', '"c", "b"'))
+    assert call(tmp_path, "verify", bundle.folder, "--task", tmp_path / "task.py") == 1
+    said = "answer.labels: ('a', 'b', 'c') in the bundle, ('a', 'c', 'b') in the task"
+    assert said in capsys.readouterr().err
+    assert said in told(tmp_path)["reason"]
+
+
 def test_verify_of_a_changed_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = bundles.make(tmp_path / "b").folder
     (folder / "model.onnx").write_bytes((folder / "model.onnx").read_bytes()[:-1] + b"\0")

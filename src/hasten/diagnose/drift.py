@@ -1,0 +1,38 @@
+"""Drift: has the task's pipeline moved away from the one in a bundle? Told field by field, in words."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from hasten.pipeline import Answer, Pipeline
+from hasten.prepare import Prepare
+
+
+def drift(bundled: Pipeline, trained: Pipeline) -> list[str]:
+    """What differs, one sentence each: `window.seconds: 3.0 in the bundle, 2.0 in the task`; empty when nothing does.
+
+    A task that says nothing about its answer, or has no `prepare` for an input that is an array, differs in nothing.
+    """
+    names = sorted({*bundled.inputs, *trained.inputs})
+    plain = Prepare()
+    pairs: list[tuple[str, Any, Any]] = [
+        (f"prepare.{n}", asdict(bundled.inputs.get(n, plain)), asdict(trained.inputs.get(n, plain))) for n in names
+    ]
+    pairs.append(("window", *(asdict(p.window) if p.window else None for p in (bundled, trained))))
+    if trained.answer != Answer():
+        pairs.append(("answer", asdict(bundled.answer), asdict(trained.answer)))
+    return [said for name, old, new in pairs for said in _differences(name, old, new)]
+
+
+def _differences(name: str, old: Any, new: Any) -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in old:
+            yield from _differences(f"{name}.{key}", old[key], new[key])
+    elif old != new:
+        yield f"{name}: {_said(old)} in the bundle, {_said(new)} in the task"
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {v}" for k, v in value.items())
+    return "none" if value is None else str(value)
