@@ -25,8 +25,8 @@ from hasten.search.workshop import Workshop
 from hasten.stage import Stage
 from hasten.task import Split, Task
 
-FINALISTS = 4
-NEAR = 1.15  # a finalist's p50 is at most this times the best: screening is not exact
+FINALISTS = 5
+NEAR = 1.25  # a finalist's speedup is at least the best one's divided by this: a launch has its luck
 _CHOOSES = {"top1": 1, "agreement": 1, "top5": 5}  # metrics of a choice between classes: best classes that answer
 RESERVE_S, RESERVE = 60.0, 0.2  # of --time, kept for the final race
 
@@ -143,10 +143,9 @@ def _search(
         for t in (*tried, *baselines)
         if t.status == "kept" or (t.status == "baseline" and _onnx(t) and not why_not(t, budget))
     ]
-    best = min((t.latency_p50_ms or float("inf") for t in admitted), default=0.0)
-    finalists = sorted(
-        (t for t in admitted if (t.latency_p50_ms or 0) <= best * NEAR), key=lambda t: t.latency_p50_ms or 0
-    )[:FINALISTS]
+    best = max((t.speedup or 0.0 for t in admitted), default=0.0)
+    near = [t for t in admitted if (t.speedup or 0.0) * NEAR >= best]
+    finalists = sorted(near, key=lambda t: -(t.speedup or 0.0))[:FINALISTS]
     if not finalists:
         return {
             "baselines": _json(baselines),
@@ -156,7 +155,7 @@ def _search(
             if any(t.status != "pending" for t in tried)
             else "the time given was used up before a candidate could be tried",
         }
-    progress.stage(f"the final: {len(finalists)} finalists against {len(baselines)} baselines")
+    progress.stage(f"the final: {len(finalists)} of {len(tried)} candidates against {len(baselines)} baselines")
     rows, winner = bench.final(baselines, finalists, split)
     no = refusal(winner, budget)
     return {
