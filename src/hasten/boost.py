@@ -16,7 +16,7 @@ from hasten.measure.machine import conditions
 from hasten.pipeline import Answer
 from hasten.recipe import Recipe
 from hasten.report.html import page, require
-from hasten.search.bench import Bench, failed
+from hasten.search.bench import Bench, failed, finalists_of
 from hasten.search.budget import Budget, praise, refusal, why_not
 from hasten.search.judge import Judge
 from hasten.search.progress import Progress, Silent
@@ -25,8 +25,6 @@ from hasten.search.workshop import Workshop
 from hasten.stage import Stage
 from hasten.task import Split, Task
 
-FINALISTS = 5
-NEAR = 1.25  # a finalist's speedup is at least the best one's divided by this: a launch has its luck
 _CHOOSES = {"top1": 1, "agreement": 1, "top5": 5}  # metrics of a choice between classes: best classes that answer
 RESERVE_S, RESERVE = 60.0, 0.2  # of --time, kept for the final race
 
@@ -143,9 +141,7 @@ def _search(
         for t in (*tried, *baselines)
         if t.status == "kept" or (t.status == "baseline" and _onnx(t) and not why_not(t, budget))
     ]
-    best = max((t.speedup or 0.0 for t in admitted), default=0.0)
-    near = [t for t in admitted if (t.speedup or 0.0) * NEAR >= best]
-    finalists = sorted(near, key=lambda t: -(t.speedup or 0.0))[:FINALISTS]
+    finalists = finalists_of(admitted)
     if not finalists:
         return {
             "baselines": _json(baselines),
