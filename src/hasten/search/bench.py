@@ -18,6 +18,7 @@ from hasten.measure.stand import Entrant, Stand
 from hasten.measure.threads import best_threads
 from hasten.model import TorchModel
 from hasten.recipe import Recipe
+from hasten.search.budget import outrun
 from hasten.search.judge import Judge
 from hasten.search.trial import Trial, timing
 from hasten.search.workshop import Workshop
@@ -96,21 +97,20 @@ class Bench:
         for i in fastest(baselines, [t.latency_p50_ms or 0.0 for t in baselines]):
             self.references.append((baselines[i], self._stack.enter_context(self.stand(baselines[i]))))
 
-    def measure(self, trial: Trial) -> Trial:
-        """Score a candidate on validate and race the same session against the references."""
+    def measure(self, trial: Trial, best: Trial | None) -> Trial:
+        """Race a candidate against the references and score the same session on validate.
+
+        Args:
+            best: so far; a candidate that this one outruns is not scored.
+        """
         began = time.monotonic()
         with quiet(), self.stand(trial) as stand:
-            score = self.judge.score(stand, "validate", trial.key)
             result = self._undisturbed([*(s for _, s in self.references), stand])
             own = len(self.references)
             over = {t.engine: result.speedup(own, over=i) for i, (t, _) in enumerate(self.references)}
-            return replace(
-                trial,
-                **self.facts(trial, stand),
-                **score,
-                **timing(result.latency(own), over),
-                seconds_spent=time.monotonic() - began,
-            )
+            timed = replace(trial, **timing(result.latency(own), over), **self.facts(trial, stand))
+            score = {} if outrun(timed, best) else self.judge.score(stand, "validate", trial.key)
+            return replace(timed, **score, seconds_spent=time.monotonic() - began)
 
     def _undisturbed(self, stands: list[Stand]) -> Race:
         """A first look with the references in front, taken again where a neighbour slowed them; the quietest one."""
