@@ -16,8 +16,8 @@ from hasten.measure.machine import conditions
 from hasten.pipeline import Answer
 from hasten.recipe import Recipe
 from hasten.report.html import page, require
-from hasten.search.bench import Bench, failed
-from hasten.search.budget import Budget, praise, refusal, why_not
+from hasten.search.bench import Bench, failed, finalists_of
+from hasten.search.budget import Budget, outrun, praise, refusal, why_not
 from hasten.search.judge import Judge
 from hasten.search.progress import Progress, Silent
 from hasten.search.trial import Trial
@@ -25,8 +25,7 @@ from hasten.search.workshop import Workshop
 from hasten.stage import Stage
 from hasten.task import Split, Task
 
-FINALISTS = 4
-NEAR = 1.15  # a finalist's p50 is at most this times the best: screening is not exact
+SPARED = "not needed: the engine's other settings stay within the budget"
 _CHOOSES = {"top1": 1, "agreement": 1, "top5": 5}  # metrics of a choice between classes: best classes that answer
 RESERVE_S, RESERVE = 60.0, 0.2  # of --time, kept for the final race
 
@@ -143,10 +142,7 @@ def _search(
         for t in (*tried, *baselines)
         if t.status == "kept" or (t.status == "baseline" and _onnx(t) and not why_not(t, budget))
     ]
-    best = min((t.latency_p50_ms or float("inf") for t in admitted), default=0.0)
-    finalists = sorted(
-        (t for t in admitted if (t.latency_p50_ms or 0) <= best * NEAR), key=lambda t: t.latency_p50_ms or 0
-    )[:FINALISTS]
+    finalists = finalists_of(admitted)
     if not finalists:
         return {
             "baselines": _json(baselines),
@@ -156,7 +152,7 @@ def _search(
             if any(t.status != "pending" for t in tried)
             else "the time given was used up before a candidate could be tried",
         }
-    progress.stage(f"the final: {len(finalists)} finalists against {len(baselines)} baselines")
+    progress.stage(f"the final: {len(finalists)} of {len(tried)} candidates against {len(baselines)} baselines")
     rows, winner = bench.final(baselines, finalists, split)
     no = refusal(winner, budget)
     return {
@@ -173,6 +169,7 @@ def _candidates(
     """Every recipe on every engine, each measured once and stored; what is stored is not measured again."""
     proposed = list(dict.fromkeys([*recipes, *bench.shop.variants()]))
     kinds = list(dict.fromkeys(type(e) for e in engines))
+    best: Trial | None = None
     for done, recipe in enumerate(proposed):
         spent = time.monotonic() - began
         left = min(spent / done * (len(proposed) - done) if done else budget.time_s, budget.time_s - spent)
@@ -189,11 +186,20 @@ def _candidates(
         except HastenError as fault:
             yield bench.shop.store.end(failed(bench.shop.store.plan(whole), fault))
             continue
+        kept: set[type[Engine]] = set()
         for engine in dict.fromkeys(v for k in kinds for v in k.variants(model.quantized)):
-            yield _tried(bench, recipe, engine, budget, progress)
+            if engine.fallback and type(engine) in kept:
+                spared = replace(Trial(recipe, str(engine)), status="rejected", reason=SPARED)
+                yield bench.shop.store.ended(spared) or bench.shop.store.end(bench.shop.store.plan(spared))
+                continue
+            trial = _tried(bench, recipe, engine, best, budget, progress)
+            if trial.status == "kept":
+                kept.add(type(engine))
+                best = max(best or trial, trial, key=lambda t: t.speedup or 0.0)
+            yield trial
 
 
-def _tried(bench: Bench, recipe: str, engine: Engine, budget: Budget, progress: Progress) -> Trial:
+def _tried(bench: Bench, recipe: str, engine: Engine, best: Trial | None, budget: Budget, progress: Progress) -> Trial:
     """One candidate, from the store where it has been measured before."""
     began = time.monotonic()
     try:
@@ -204,8 +210,8 @@ def _tried(bench: Bench, recipe: str, engine: Engine, budget: Budget, progress: 
         return trial
     bench.shop.store.start(trial)
     try:
-        trial = bench.measure(trial)
-        reason = why_not(trial, budget)
+        trial = bench.measure(trial, best)
+        reason = outrun(trial, best) or why_not(trial, budget)
         trial = replace(trial, status="rejected" if reason else "kept", reason=reason)
     except HastenError as fault:
         trial = failed(trial, fault)

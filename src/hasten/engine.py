@@ -64,6 +64,11 @@ class Engine(ABC):
     def precision(self) -> str:
         """What floating-point layers are computed in: f32, bf16."""
 
+    @property
+    def fallback(self) -> bool:
+        """Whether these settings are only worth trying where the engine's others lose too much."""
+        return False
+
     @abstractmethod
     def _compile(self, model: Any) -> Compiled: ...
 

@@ -20,6 +20,7 @@ from results_table import BEGIN, END, place, table
 ROW = {
     "recipe": "as it is", "engine": "onnxruntime(threads=2)", "latency_p50_ms": 1.5, "speedup": 1.0, "accuracy": 0.93,
     "accuracy_drop": 0.0, "accuracy_drop_ci95": [0.0, 0.0], "size_mb": 4.4,
+    "split": "test",
 }  # fmt: skip
 RESULT = {
     "task": "fashion",

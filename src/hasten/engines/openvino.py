@@ -54,6 +54,11 @@ class OpenVino(Engine):
     def precision(self) -> str:
         return self.hint
 
+    @property
+    def fallback(self) -> bool:
+        """INT8 layers run in floating point without the transforms: slower, and the file's own numbers."""
+        return not self.transforms
+
     def _compile(self, model: OnnxModel | OnnxFile) -> Compiled:
         return _Request(self, model)
 

@@ -35,7 +35,7 @@ def result_tables(result: Mapping[str, Any]) -> "list[RenderableType]":
 def ranked(trials: Iterable[Row]) -> list[Row]:
     """What is within the budget first, the fastest of them first; then what was measured; then what was not."""
     order = ("kept", "baseline", "rejected", "failed", "pending")
-    return sorted(trials, key=lambda r: (order.index(r["status"]), r["latency_p50_ms"] or float("inf")))
+    return sorted(trials, key=lambda r: (order.index(r["status"]), -(r["speedup"] or 0.0)))
 
 
 def survey_table(rows: Sequence[Row]) -> "Table":

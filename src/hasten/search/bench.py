@@ -1,6 +1,8 @@
 """The bench: measures baselines, candidates and finalists, each in a process of its own, against each other."""
 
+import math
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -9,18 +11,23 @@ from typing import Any, Literal
 from hasten import find
 from hasten.engine import Engine
 from hasten.errors import HastenError
-from hasten.measure.latency import race
+from hasten.measure.latency import Race, race
 from hasten.measure.lock import quiet
 from hasten.measure.macs import count
 from hasten.measure.stand import Entrant, Stand
 from hasten.measure.threads import best_threads
 from hasten.model import TorchModel
 from hasten.recipe import Recipe
+from hasten.search.budget import outrun
 from hasten.search.judge import Judge
 from hasten.search.trial import Trial, timing
 from hasten.search.workshop import Workshop
 
 AS_IT_IS = str(Recipe())
+DISTURBED = 1.3  # a reference that takes this many times what it took before was not alone on the machine
+LOOKS = 3  # at a candidate, where that happens
+FINALISTS = 3  # by speedup, and as many by p50: a neighbour of a moment can spoil either
+NEAR = 1.25  # how far a finalist may be behind the best: a launch has its luck
 
 
 class Bench:
@@ -90,21 +97,31 @@ class Bench:
         for i in fastest(baselines, [t.latency_p50_ms or 0.0 for t in baselines]):
             self.references.append((baselines[i], self._stack.enter_context(self.stand(baselines[i]))))
 
-    def measure(self, trial: Trial) -> Trial:
-        """Score a candidate on validate and race the same session against the references."""
+    def measure(self, trial: Trial, best: Trial | None) -> Trial:
+        """Race a candidate against the references and score the same session on validate.
+
+        Args:
+            best: so far; a candidate that this one outruns is not scored.
+        """
         began = time.monotonic()
         with quiet(), self.stand(trial) as stand:
-            score = self.judge.score(stand, "validate", trial.key)
-            stands = [s for _, s in self.references]
-            result = race([*stands, stand], launches=1, seed=self.seed)
-            over = {t.engine: result.speedup(len(stands), over=i) for i, (t, _) in enumerate(self.references)}
-            return replace(
-                trial,
-                **self.facts(trial, stand),
-                **score,
-                **timing(result.latency(len(stands)), over),
-                seconds_spent=time.monotonic() - began,
-            )
+            result = self._undisturbed([*(s for _, s in self.references), stand])
+            own = len(self.references)
+            over = {t.engine: result.speedup(own, over=i) for i, (t, _) in enumerate(self.references)}
+            timed = replace(trial, **timing(result.latency(own), over), **self.facts(trial, stand))
+            score = {} if outrun(timed, best) else self.judge.score(stand, "validate", trial.key)
+            return replace(timed, **score, seconds_spent=time.monotonic() - began)
+
+    def _undisturbed(self, stands: list[Stand]) -> Race:
+        """A first look with the references in front, taken again where a neighbour slowed them; the quietest one."""
+        seen: list[tuple[float, Race]] = []
+        for turn in range(LOOKS):
+            result = race(stands, launches=1, seed=self.seed + turn)
+            known = enumerate(t.latency_p50_ms or math.inf for t, _ in self.references)
+            seen.append((max(result.latency(i).p50_ms / before for i, before in known), result))
+            if seen[-1][0] <= DISTURBED:
+                break
+        return min(seen, key=lambda s: s[0])[1]
 
     def final(
         self, baselines: list[Trial], finalists: list[Trial], split: Literal["validate", "test"]
@@ -180,6 +197,17 @@ def fastest(baselines: list[Trial], p50_ms: list[float]) -> list[int]:
         return sorted(able, key=lambda i: p50_ms[i])[:1]
 
     return best(True) + best(False)
+
+
+def finalists_of(admitted: list[Trial]) -> list[Trial]:
+    """Those near the best by speedup, which a slowed reference flatters, or by p50, which a slowed moment spoils."""
+
+    def best(cost: Callable[[Trial], float]) -> list[Trial]:
+        ranked = sorted(admitted, key=cost)[:FINALISTS]
+        return [t for t in ranked if cost(t) <= NEAR * cost(ranked[0])]
+
+    by_speedup = best(lambda t: 1 / t.speedup if t.speedup else math.inf)
+    return list({t.key: t for t in (*by_speedup, *best(lambda t: t.latency_p50_ms or math.inf))}.values())
 
 
 def originals_first(baselines: list[Trial]) -> list[Trial]:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from hasten.search.trial import Trial
 
+OUTRUN = 2.0  # times as slow as the best so far
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -13,6 +15,17 @@ class Budget:
     speedup: float | None = None  # over the original
     latency_ms: float | None = None  # p50
     time_s: float = 1200.0  # no candidate is started later than this
+
+
+def outrun(trial: Trial, best: Trial | None) -> str:
+    """Why a timed trial cannot win, whatever its accuracy, beside the best so far; empty when it can.
+
+    By speedup and by p50: a neighbour of a moment spoils one of them.
+    """
+    if best is None or (trial.speedup or 0.0) * OUTRUN > (best.speedup or 0.0):
+        return ""
+    taken, least = trial.latency_p50_ms or 0.0, best.latency_p50_ms or 0.0
+    return "" if taken < OUTRUN * least else f"not scored: it takes {taken:.3g} ms, and {least:.3g} are enough"
 
 
 def why_not(trial: Trial, budget: Budget) -> str:
