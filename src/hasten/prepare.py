@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from importlib import import_module
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -99,10 +100,9 @@ def native(what: str) -> Any:
         MissingError: it was not built.
     """
     try:
-        from hasten import _core
+        return import_module("hasten._core")
     except ImportError as fault:
         raise MissingError(
             f"{what} needs hasten's native code, which this installation lacks",
             "install hasten where a C++17 compiler is (Debian: apt-get install g++)",
         ) from fault
-    return _core

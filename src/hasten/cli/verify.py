@@ -8,6 +8,7 @@ from hasten.search.progress import Progress
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", metavar="BUNDLE", help="a folder that `hasten boost` has made")
+    parser.add_argument("--cpp", action="store_true", help="does the C++ runner give the same, stage by stage?")
     parser.add_argument("--task", metavar="TASK", help="a task file: has its pipeline drifted from the bundle's?")
 
 
@@ -28,6 +29,12 @@ def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
         if task and (moved := drift(bundle.pipeline, task.pipeline)):
             said = f"{arguments.task} has drifted from {arguments.bundle}: {'; '.join(moved)}"
             return Outcome(result | {"verified": False, "reason": said}, (), said, Unmet.exit_code)
+        if arguments.cpp:
+            from hasten.diagnose.parity import parity
+
+            progress.stage("comparing with the C++ runner")
+            if said := parity(bundle, arguments.seed):
+                return Outcome(result | {"verified": False, "reason": said}, (), said, Unmet.exit_code)
         engines = ", ".join(str(stage.engine) for stage in bundle.stages)
     shown = f"{arguments.bundle}: {result['cases']} golden cases give their answers again, on {engines}"
     return Outcome(result | {"verified": True, "reason": ""}, [shown])

@@ -1,0 +1,9 @@
+// hasten._core: the native pipeline, for Python. Arrays go in and out without a copy; the GIL is released.
+#include <nanobind/nanobind.h>
+
+void bind_pixels(nanobind::module_& m);  // pixels.cpp
+
+NB_MODULE(_core, m) {
+    m.doc() = "The pipeline's machine code.";
+    bind_pixels(m);
+}

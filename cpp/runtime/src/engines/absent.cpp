@@ -1,0 +1,28 @@
+// Engines that this build does without: known by name and settings, and what to do to have them.
+#include "../engine.h"
+
+namespace hasten {
+
+#ifndef HASTEN_OPENVINO
+Engine openvino() {
+    return {"openvino",
+            {{Setting::integer, "threads", {}},
+             {Setting::choice, "hint", {"f32", "bf16"}},
+             {Setting::integer, "streams", {}},
+             {Setting::boolean, "transforms", {}}},
+            "libhasten was built without OpenVINO: pip install openvino, and build it again",
+            nullptr};
+}
+#endif
+
+#ifndef HASTEN_ONNXRUNTIME
+Engine onnxruntime() {
+    return {"onnxruntime",
+            {{Setting::integer, "threads", {}}},
+            "libhasten was built without ONNX Runtime: build it with -DORT_ROOT=FOLDER, or run hasten boost with "
+            "--engine openvino",
+            nullptr};
+}
+#endif
+
+}  // namespace hasten

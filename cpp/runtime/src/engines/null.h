@@ -1,0 +1,11 @@
+// An engine that computes nothing: what the runner itself costs, and a stand-in for sanitizers.
+#pragma once
+#include "../engine.h"
+
+namespace hasten {
+
+// In the place of `other`: same name, same settings. Each output holds the bytes of the first input over and over, a
+// sample's own in its own row; free axes beside the batch are 1.
+Engine null_engine(const Engine& other);
+
+}  // namespace hasten

@@ -1,0 +1,54 @@
+// What happens around the network: raw input to tensor, and outputs to a decision.
+#pragma once
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "hasten/answers.h"
+#include "hasten/hasten.h"
+#include "hasten/prepare.h"
+#include "json.h"
+
+namespace hasten {
+
+struct Pipeline {
+    std::map<std::string, Prepare> images;  // by input; one that is not named is an array
+    bool classes = false;                   // else the answer is the tensors
+    TopK best;
+    std::vector<std::string> labels;
+
+    // Of a bundle that has passed the schema; throws Error for what is not there or cannot be honoured.
+    static Pipeline of(const Json& data, const Signature& signature);
+};
+
+Activation activation_of(const std::string& name);
+
+// One input's raw images to its tensor, for images of the size that came last.
+class Preparation {
+public:
+    explicit Preparation(const Prepare& how) : how_(how) {}
+    void run(const std::vector<Image>& images, Array& tensor);  // throws Error
+
+private:
+    Prepare how_;
+    int width_ = -1, height_ = -1;
+    std::optional<Preparer> preparer_;
+};
+
+// The images that an array [N, ...] of bytes holds, as a pipeline's source wants them. They point into it.
+void images_of(const View& array, Format source, std::vector<Image>& images);
+
+// Fills `answer` from the outputs; `row` and its like keep their memory from call to call.
+class Decision {
+public:
+    void run(const Pipeline& pipeline, const Array& first, Answer& answer);
+
+private:
+    std::vector<double> row_;
+};
+
+double as_double(const Array& array, std::size_t at);  // any type
+
+}  // namespace hasten

@@ -1,0 +1,166 @@
+// The runner with an engine that computes nothing: answers, threads, stages, and not one allocation for a frame.
+#include <atomic>
+#include <cmath>
+#include <cstdlib>
+#include <new>
+#include <thread>
+#include <vector>
+
+#include "check.h"
+#include "forged.h"
+
+namespace {
+std::atomic<std::size_t> allocations{0};
+
+void* taken(std::size_t bytes, std::size_t alignment) {
+    ++allocations;
+    void* memory = std::aligned_alloc(alignment, (bytes + alignment) / alignment * alignment);
+    if (!memory) throw std::bad_alloc();
+    return memory;
+}
+}  // namespace
+
+void* operator new(std::size_t bytes) { return taken(bytes, 16); }
+void* operator new(std::size_t bytes, std::align_val_t at) { return taken(bytes, static_cast<std::size_t>(at)); }
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+
+using namespace forged;
+
+namespace {
+
+// [n, 4] whose row r has its largest value at (first + r) % 4.
+Array rows(std::size_t n, std::size_t first) {
+    Array array(Type::float32, {n, 4});
+    for (std::size_t i = 0; i < n * 4; ++i)
+        static_cast<float*>(array.data())[i] = i % 4 == (first + i / 4) % 4 ? 3.f : 0.f;
+    return array;
+}
+
+bool is_right(const Answer& answer, std::size_t n, std::size_t first) {
+    bool good = answer.samples == n;
+    for (std::size_t r = 0; good && r < n; ++r)
+        good = answer.classes(r) == std::vector<int>{static_cast<int>((first + r) % 4)};
+    return good;
+}
+
+void answers() {
+    Place place;
+    Runner runner(forged::load(make(place)), 2);
+    Array x = rows(3, 1);
+    Answer answer = runner.run(Frame(x.view()));
+    check(is_right(answer, 3, 1), "three samples");
+    same(answer.decision(2), "[3]");
+    check(runner.submit(Frame(x.view())).get().decision() == "[1]", "a ticket");
+    { auto dropped = runner.submit(Frame(x.view())); }
+    check(is_right(runner.run(Frame(x.view())), 3, 1), "after a dropped ticket");
+    Array none(Type::float32, {0, 4}), wide(Type::float32, {1, 5}), whole(Type::int32, {1, 4});
+    auto refused = [&](const Frame& frame) { return refusal([&] { runner.run(frame); }); };
+    same(refused(Frame(none.view())), "there are no samples in the feed; give at least one");
+    same(refused(Frame(wide.view())), "'x' has shape [1, 5]; x float32 [N, 4] is expected");
+    same(refused(Frame(whole.view())), "'x' is int32; float32 is expected: convert it");
+    same(refused(Frame().add("z", x.view())), "inputs ['z'] were given; this model has ['x float32 [N, 4]']");
+    same(refused(Frame()), "inputs [] were given; this model has ['x float32 [N, 4]']");
+    same(refusal([&] { runner.submit(Frame(wide.view())).get(); }), refused(Frame(wide.view())));
+    check(is_right(runner.run(Frame(x.view())), 3, 1), "after refusals");
+}
+
+void fixed_batch() {
+    Place place;
+    auto fix = [](Json& data) {
+        data["stages"][0]["signature"] = {{"inputs", {tensor("x", {3, 4})}}, {"outputs", {tensor("y", {3, 4})}}};
+    };
+    Runner runner(forged::load(make(place, fix)));
+    for (std::size_t n : {1, 2, 3, 4, 7, 9}) {
+        Array x = rows(n, n);
+        check(is_right(runner.run(Frame(x.view())), n, n), "a fixed batch and " + std::to_string(n) + " samples");
+    }
+}
+
+// The second stage takes `z` and runs where no score of the first reaches 2: y becomes z there.
+void unless() {
+    Place place;
+    auto two = [](Json& data) {
+        Json both{tensor("x", {"N", 4}), tensor("z", {"N", 4})};
+        data["signature"]["inputs"] = both;
+        Json second{{"inputs", {tensor("z", {"N", 4})}}, {"outputs", {tensor("y", {"N", 4})}}};
+        data["stages"].push_back(stage("second", second, {{"output", "y"}, {"activation", "none"}, {"threshold", 2}}));
+    };
+    std::string folder = make(place, two);
+    auto golden = [](Json& cases) {
+        for (Json& one : cases["cases"]) one["raw"]["z"] = one["raw"]["x"], one["prepared"]["z"] = one["prepared"]["x"];
+    };
+    fs::remove_all(folder);
+    Runner runner(forged::load(make(place, two, {}, golden)));
+    Array x = rows(6, 0), z = rows(6, 2);
+    auto* values = static_cast<float*>(x.data());
+    for (std::size_t unsure : {1, 4})
+        for (std::size_t c = 0; c < 4; ++c) values[unsure * 4 + c] *= 0.5f;
+    Answer answer = runner.run(Frame().add("x", x.view()).add("z", z.view()));
+    for (std::size_t r = 0; r < 6; ++r)
+        check(answer.classes(r) == std::vector<int>{static_cast<int>((r == 1 || r == 4 ? r + 2 : r) % 4)},
+              "sample " + std::to_string(r));
+    Place other;
+    auto strange = [&](Json& data) {
+        two(data);
+        data["stages"][1]["signature"]["outputs"][0]["name"] = "w";
+    };
+    same(refusal([&] { forged::load(make(other, strange, {}, golden)); }),
+         std::string("stage 'second' is left out at times, and nothing before it gives w float32 [N, 4]; ") + again);
+}
+
+void many_threads() {
+    Place place;
+    Runner runner(forged::load(make(place)), 3);
+    std::atomic<int> wrong{0};
+    std::vector<std::thread> threads;
+    for (std::size_t t = 0; t < 6; ++t) {
+        threads.emplace_back([&, t] {
+            Answer answer;
+            for (std::size_t i = 0; i < 300; ++i) {
+                std::size_t n = 1 + (i + t) % 5;
+                Array x = rows(n, t + i);
+                if (i % 2) runner.run(Frame(x.view()), answer);
+                else runner.submit(Frame(x.view())).get(answer);
+                wrong += !is_right(answer, n, t + i);
+            }
+        });
+    }
+    for (auto& thread : threads) thread.join();
+    check(wrong == 0, std::to_string(wrong) + " answers belong to another call");
+}
+
+void no_allocation() {
+    Place place;
+    Runner runner(forged::load(make(place)), 2);
+    Array x = rows(2, 1);
+    Frame frame(x.view());
+    Answer answer;
+    auto frames = [&](int count) {
+        for (int i = 0; i < count; ++i) {
+            runner.run(frame, answer);
+            auto first = runner.submit(frame);
+            auto second = runner.submit(frame);
+            first.get(answer);
+            second.get(answer);
+        }
+    };
+    frames(20);
+    std::size_t before = allocations;
+    frames(200);
+    std::size_t during = allocations - before;
+    check(during == 0, std::to_string(during) + " allocations in 600 frames");
+}
+
+}  // namespace
+
+int main() {
+    answers();
+    fixed_batch();
+    unless();
+    many_threads();
+    no_allocation();
+    return verdict("runner");
+}

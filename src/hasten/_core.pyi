@@ -1,0 +1,13 @@
+"""The pipeline's machine code. spec/pixels.md defines what it does."""
+
+import numpy as np
+
+class Preparer:
+    """Prepares images of one size; threads that share one wait for each other."""
+
+    def __init__(self, width: int, height: int, **how: object) -> None: ...
+    @property
+    def shape(self) -> tuple[int, int, int]: ...
+    def run(self, *planes: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
+
+def vectorised(wanted: bool) -> bool: ...
