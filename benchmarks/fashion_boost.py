@@ -1,6 +1,6 @@
 """What `hasten boost` makes of the fashion net, and whether the second door gives the same.
 
-    python benchmarks/fashion_boost.py [--json out.json] [--second other.json]     existing results are read, not run again
+    python benchmarks/fashion_boost.py [--json out.json] [--second other.json]     results that are there are read
 
 The first door is the task file. The second is the same network as an ONNX file with archives; its winner has to be the
 same recipe on the same engine, or a tie when both bundles are raced by the library they name.
