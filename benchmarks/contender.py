@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-DROP = 5  # first calls of a burst, not timed: another process had the caches
+DROP, SETTLE_S = 5, 0.04  # at the start of a burst, not timed: another's threads spin on, and it had the caches
 WARM_S = 1.0
 INPUTS = 16  # real samples that calls rotate through
 BATCH = 32  # where only the answers count and axis 0 is free
@@ -147,13 +147,16 @@ def serve() -> None:
 
 
 def timed(run: Any, feeds: Any, calls: int) -> list[float]:
+    began, dropped = time.perf_counter(), 0
+    while dropped < DROP or time.perf_counter() - began < SETTLE_S:
+        run(next(feeds))
+        dropped += 1
     times = []
-    for i in range(calls + DROP):
+    for _ in range(calls):
         feed = next(feeds)
         begin = time.perf_counter()
         run(feed)
-        if i >= DROP:
-            times.append((time.perf_counter() - begin) * 1e3)
+        times.append((time.perf_counter() - begin) * 1e3)
     return times
 
 

@@ -1,6 +1,6 @@
 """What `hasten boost` makes of the fashion net, and whether the second door gives the same.
 
-    python benchmarks/fashion_boost.py [--json out.json]     an existing result of the first door is read instead of run
+    python benchmarks/fashion_boost.py [--json out.json] [--second other.json]     results that are there are read
 
 The first door is the task file. The second is the same network as an ONNX file with archives; its winner has to be the
 same recipe on the same engine, or a tie when both bundles are raced by the library they name.
@@ -44,12 +44,14 @@ def first_door(result: dict[str, Any]) -> list[bool]:
     ]
 
 
-def second_door(network: Network, first: dict[str, Any], bundle: Path) -> list[bool]:
-    """The same network through archives; both winners raced directly."""
-    output = bundle.with_name(f"{bundle.name}-onnx")
+def archives(network: Network, output: Path) -> dict[str, Any]:
+    """The result of the second door."""
     parts = [x for part in ("calibrate", "validate", "test") for x in (f"--{part}", network.data(part))]
-    options = ["--metric", "top1", "--max-drop", str(MAX_DROP)]
-    second = boost(network.model, *parts, *options, output=output)
+    return boost(network.model, *parts, "--metric", "top1", "--max-drop", str(MAX_DROP), output=output)
+
+
+def same(network: Network, first: dict[str, Any], bundle: Path, second: dict[str, Any], output: Path) -> list[bool]:
+    """Both winners raced directly."""
     pair = [of_result(first, bundle, network), of_result(second, output, network)]
     said = [f"{r['winner']['recipe']} on {r['winner']['engine']}" for r in (first, second)]
     with quiet(), ExitStack() as stack:
@@ -64,12 +66,16 @@ def second_door(network: Network, first: dict[str, Any], bundle: Path) -> list[b
 def main() -> int:
     ask = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     ask.add_argument("--json", type=Path, help="a result of the first door, whose bundle is beside it")
+    ask.add_argument("--second", type=Path, help="a result of the second door, whose bundle is beside it")
     args = ask.parse_args()
     bundle = args.json.with_suffix("") if args.json else ROOT / "out" / "fashion"
     task = ROOT / "examples" / "fashion" / "task.py"
     result = json.loads(args.json.read_text()) if args.json else boost(task, "--max-drop", str(MAX_DROP), output=bundle)
     passed = first_door(result)
-    passed += second_door(build("fashion"), result, bundle)
+    network = build("fashion")
+    output = args.second.with_suffix("") if args.second else bundle.with_name(f"{bundle.name}-onnx")
+    second = json.loads(args.second.read_text()) if args.second else archives(network, output)
+    passed += same(network, result, bundle, second, output)
     return 0 if all(passed) else 1
 
 

@@ -20,7 +20,7 @@ from hasten.measure.lock import quiet
 if TYPE_CHECKING:
     from hasten.measure.stand import Stand
 
-DROP = 5  # first calls of a burst: caches and threads come back from another process
+DROP = 5  # first calls of a burst, and more until those before it have gone to sleep: see Subject.burst
 KEEP = 34  # calls of a burst: 20 rounds give the 662 that p99 needs
 ROUNDS, LAUNCHES = 20, 6
 ENOUGH_FOR_P99 = 662

@@ -27,7 +27,7 @@ from hasten.task import Task
 
 SAMPLES = 16  # real inputs that calls rotate through
 SHORTEST_S, LONGEST_S = 0.02, 0.2  # of a burst; the calls asked for are kept within
-DROP_S = 0.1  # calls are dropped no longer than this: what a switch of processes leaves behind is gone by then
+SETTLE_S, DROP_S = 0.04, 0.1  # calls are dropped at least and at most this long: another's threads spin on after it
 WARM_S = 2.0  # a model that is not stable after this is taken as it is
 STABLE = 0.03  # between the medians of three windows in a row
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
@@ -72,18 +72,20 @@ class Subject:
         """Times of calls in ms, one after another without a pause and without garbage collection.
 
         Args:
-            drop: calls before the first that is timed; fewer, but at least one, where they take longer than `DROP_S`.
+            drop: calls before the first that is timed; more until `SETTLE_S` is over, fewer, but at least one, where
+                they take longer than `DROP_S`; 0 is none.
             keep: calls to time; more where they take less than `SHORTEST_S`, fewer where they take over `LONGEST_S`.
         """
         run, feeds, clock = self._session.compiled.run, self._feeds, time.perf_counter_ns
         times: list[int] = []
         with _no_garbage_collection():
-            latest = clock() + DROP_S * 1e9
-            for _ in range(drop):
-                run(next(feeds))
-                if clock() > latest:
-                    break
             began = end = clock()
+            for done in itertools.count(1) if drop else ():
+                run(next(feeds))
+                end = clock()
+                if end - began > (SETTLE_S if done >= drop else DROP_S) * 1e9:
+                    break
+            began = end
             while end - began < (SHORTEST_S if len(times) >= keep else LONGEST_S) * 1e9:
                 feed = next(feeds)
                 start = clock()
