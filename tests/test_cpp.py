@@ -73,7 +73,9 @@ def test_images_are_prepared_alike(tmp_path: Path, how: Prepare) -> None:
         assert all(line["labels"] == [LABELS[i] for i in line["decision"]] for line in told)
 
 
-@pytest.mark.parametrize("settings", [{}, {"hint": "bf16"}, {"transforms": False}], ids=["f32", "bf16", "untransformed"])
+@pytest.mark.parametrize(
+    "settings", [{}, {"hint": "bf16"}, {"transforms": False}], ids=["f32", "bf16", "untransformed"]
+)
 def test_arrays_are_answered_alike(tmp_path: Path, settings: dict) -> None:
     stage = Stage.of(bundles.whole(tmp_path / "int8.onnx", int8=True), openvino(**settings))
     with bundles.make(tmp_path / "b", stages=[stage], cases=bundles.samples(400)) as bundle:

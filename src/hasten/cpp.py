@@ -99,7 +99,9 @@ def _tool(name: str) -> str:
     own = Path(sys.executable).parent / name
     found = str(own) if own.is_file() else shutil.which(name)
     if found is None:
-        raise MissingError(f"{name} is not installed, and the C++ runtime is built with it", "pip install 'hasten[cpp]'")
+        raise MissingError(
+            f"{name} is not installed, and the C++ runtime is built with it", "pip install 'hasten[cpp]'"
+        )
     return found
 
 

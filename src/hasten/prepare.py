@@ -85,7 +85,8 @@ def _preparer(how: Prepare, height: int, width: int, thread: int) -> "_core.Prep
     core = native(f"an image prepared as {how.colour}")
     said: Mapping[str, Any] = {k: v for k, v in asdict(how).items() if k != "kind"}
     try:
-        return core.Preparer(width=width, height=height, **said)
+        made: _core.Preparer = core.Preparer(width=width, height=height, **said)
+        return made
     except ValueError as fault:
         raise InputError(f"the pipeline cannot prepare {width}x{height} images: {fault}", "change it") from fault
 

@@ -111,7 +111,7 @@ class Task:
         return TorchModel.of(module, self.sample().take(slice(0, 1)).inputs)
 
     def split(self, name: Split) -> Data:
-        """One part of the data, prepared, loaded once and checked against the model, and, where it is scored, the metric.
+        """One part of the data, prepared; checked once against the model, and against the metric where it is scored.
 
         Raises:
             InputError: the task has none, or what it has cannot be used.

@@ -18,7 +18,7 @@ def drift(bundled: Pipeline, trained: Pipeline) -> list[str]:
     pairs: list[tuple[str, Any, Any]] = [
         (f"prepare.{n}", asdict(bundled.inputs.get(n, plain)), asdict(trained.inputs.get(n, plain))) for n in names
     ]
-    pairs.append(("window", *(asdict(p.window) if p.window else None for p in (bundled, trained))))
+    pairs.append(("window", bundled.window and asdict(bundled.window), trained.window and asdict(trained.window)))
     if trained.answer != Answer():
         pairs.append(("answer", asdict(bundled.answer), asdict(trained.answer)))
     return [said for name, old, new in pairs for said in _differences(name, old, new)]
