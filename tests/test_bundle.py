@@ -20,7 +20,7 @@ from hasten.engine import Compiled, Layer, Session
 from hasten.errors import ContractError, InputError, MissingError, Unmet
 from hasten.measure.machine import threads
 from hasten.model import Signature, Tensor
-from hasten.pipeline import Answer, Pipeline, Prepare
+from hasten.pipeline import Answer, Pipeline, Window
 from hasten.stage import Stage, Unless, answer
 
 EXACT = 1e-5  # six features, f32: a handful of spacings at magnitude 10
@@ -283,9 +283,9 @@ def test_threads_never_exceed_the_cores(tmp_path):
     ("changed", "kind", "sentence"),
     [
         (
-            {"pipeline": Pipeline({"x": Prepare("image", size=(8, 8))})},
+            {"pipeline": Pipeline(window=Window(1.0, 10.0, 1.0))},
             MissingError,
-            "this version of hasten has no native code for prepare x (image); "
+            "this version of hasten has no native code for the time window; "
             "use arrays that are already prepared, or a newer version",
         ),
         (

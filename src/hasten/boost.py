@@ -1,6 +1,5 @@
 """boost: measure the baselines, try what could be faster, and ship the fastest that stays within the budget."""
 
-import contextlib
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,7 @@ from hasten import files, find
 from hasten.bundle import Bundle, is_bundle
 from hasten.engine import Engine
 from hasten.errors import HastenError, InputError, MissingError
+from hasten.golden import CASES, Undecided
 from hasten.measure.machine import conditions
 from hasten.pipeline import Answer
 from hasten.recipe import Recipe
@@ -25,6 +25,7 @@ from hasten.search.workshop import Workshop
 from hasten.stage import Stage
 from hasten.task import Split, Task
 
+LATE = "the time given was used up before its turn"
 SPARED = "not needed: the engine's other settings stay within the budget"
 _CHOOSES = {"top1": 1, "agreement": 1, "top5": 5}  # metrics of a choice between classes: best classes that answer
 RESERVE_S, RESERVE = 60.0, 0.2  # of --time, kept for the final race
@@ -59,7 +60,7 @@ def boost(
         UsageError: an unknown engine, technique or setting.
         MissingError: no engine here.
     """
-    budget, progress, output = budget or Budget(), progress or Silent(), Path(output)
+    budget, progress, output = budget or Budget(), progress or Silent(), Path(output).absolute()
     parsed = [str(Recipe.parse(r)) for r in recipes]
     require()
     if output.exists() and not is_bundle(output) and (not output.is_dir() or any(output.iterdir())):
@@ -71,8 +72,10 @@ def boost(
         "options": {**asdict(replace(budget, time_s=0)), "engines": sorted(engines), "recipes": parsed, "seed": seed}
     }
     with Workshop(task, output.with_name(f"{output.name}.trials")) as shop:
-        shop.store.begin(shop.identity(options), resume)
-        bench = Bench(shop, Judge(shop, seed), seed)
+        shop.begin(options, resume)
+        if resume and shop.store.finished and is_bundle(output) and shop.result.is_file():
+            return dict(json.loads(shop.result.read_text()))
+        where, bench = conditions(seed), Bench(shop, Judge(shop, seed), seed)
         try:
             result = _search(bench, settings, parsed, budget, progress)
         finally:
@@ -82,13 +85,14 @@ def boost(
             "task": task.name,
             "command": command,
             "max_drop": budget.max_drop,
-            "conditions": conditions(seed),
+            "conditions": where,
             "metric": {"name": task.measure.name, "higher_is_better": task.measure.higher_is_better},
         }
         if result["winner"]:
             progress.stage("writing the bundle")
-            _ship(bench, Trial.from_json(result["winner"]), result, output)
-        files.write(shop.folder / "result.json", json.dumps(result, indent=1, allow_nan=False))
+            files.write(shop.result, json.dumps(result, indent=1, allow_nan=False))  # what is measured is not lost
+            result["verdict"] += _ship(bench, Trial.from_json(result["winner"]), result, output)
+        files.write(shop.result, json.dumps(result, indent=1, allow_nan=False))
         shop.store.finish()
     return result
 
@@ -112,10 +116,14 @@ def check(task: Task) -> None:
     Raises:
         InputError: a part is missing or does not fit.
     """
+    task.pipeline.require()
+    task.pipeline.check(task.original.signature)
     splits: tuple[Split, ...] = ("calibrate", "validate", "test")
     for split in splits:
         if split == "validate" or getattr(task, split) is not None:
             task.split(split)
+    if (n := len(task.split("validate"))) < CASES:
+        raise InputError(f"validate has {n} samples", f"give at least {CASES}, of which golden cases are made")
 
 
 def _search(
@@ -129,12 +137,13 @@ def _search(
     plain = next((t for t in baselines if t.precision == "f32" and _onnx(t)), None)
     if budget.latency_ms is not None and plain and (plain.latency_p50_ms or 0) <= budget.latency_ms:
         rows, winner = bench.final(baselines, [plain], split)
-        return {
-            "baselines": _json(rows),
-            "winner": winner.to_json(),
-            "trials": [],
-            "verdict": f"{winner.engine} takes {winner.latency_p50_ms:.3g} ms as the model is: no more is needed",
-        }
+        if (winner.latency_p50_ms or 0) <= budget.latency_ms:  # in the final as well
+            return {
+                "baselines": _json(rows),
+                "winner": winner.to_json(),
+                "trials": _json(bench.lost),
+                "verdict": f"{winner.engine} takes {winner.latency_p50_ms:.3g} ms as the model is: no more is needed",
+            }
     bench.refer(baselines)
     tried = list(_candidates(bench, [e for e in engines if e.takes == "onnx"], recipes, budget, progress, began))
     admitted = [
@@ -147,7 +156,7 @@ def _search(
         return {
             "baselines": _json(baselines),
             "winner": None,
-            "trials": _json(tried),
+            "trials": _json([*bench.lost, *tried]),
             "verdict": "no candidate stays within the budget"
             if any(t.status != "pending" for t in tried)
             else "the time given was used up before a candidate could be tried",
@@ -158,7 +167,7 @@ def _search(
     return {
         "baselines": _json(rows),
         "winner": None if no else winner.to_json(),
-        "trials": _json(tried),
+        "trials": _json([*bench.lost, *tried]),
         "verdict": no or praise(winner, budget, bench.shop.task.measure.name),
     }
 
@@ -170,6 +179,10 @@ def _candidates(
     proposed = list(dict.fromkeys([*recipes, *bench.shop.variants()]))
     kinds = list(dict.fromkeys(type(e) for e in engines))
     best: Trial | None = None
+
+    def late() -> bool:
+        return time.monotonic() - began > budget.time_s - min(RESERVE_S, RESERVE * budget.time_s)
+
     for done, recipe in enumerate(proposed):
         spent = time.monotonic() - began
         left = min(spent / done * (len(proposed) - done) if done else budget.time_s, budget.time_s - spent)
@@ -177,8 +190,8 @@ def _candidates(
         if ended := bench.shop.store.ended(whole):
             yield ended
             continue
-        if spent > budget.time_s - min(RESERVE_S, RESERVE * budget.time_s):
-            yield replace(whole, reason="the time given was used up before its turn")
+        if late():
+            yield replace(whole, reason=LATE)
             continue
         progress.trial(done, len(proposed), recipe, max(0.0, left))
         try:
@@ -188,6 +201,10 @@ def _candidates(
             continue
         kept: set[type[Engine]] = set()
         for engine in dict.fromkeys(v for k in kinds for v in k.variants(model.quantized)):
+            if late():
+                known = bench.shop.store.ended(Trial(recipe, str(engine)))
+                yield known or Trial(recipe, str(engine), reason=LATE)
+                continue
             if engine.fallback and type(engine) in kept:
                 spared = replace(Trial(recipe, str(engine)), status="rejected", reason=SPARED)
                 yield bench.shop.store.ended(spared) or bench.shop.store.end(bench.shop.store.plan(spared))
@@ -221,8 +238,12 @@ def _tried(bench: Bench, recipe: str, engine: Engine, best: Trial | None, budget
     return trial
 
 
-def _ship(bench: Bench, winner: Trial, result: dict[str, Any], output: Path) -> None:
-    """The winner as a bundle: what was timed is what is shipped, file and engine settings alike."""
+def _ship(bench: Bench, winner: Trial, result: dict[str, Any], output: Path) -> str:
+    """The winner as a bundle: what was timed is what is shipped, file and engine settings alike.
+
+    Returns:
+        What there is to add to the verdict.
+    """
     task = bench.shop.task
     written = {
         "stages": [Stage.of(bench.shop.file(winner.recipe), bench.engine(winner))],
@@ -233,11 +254,15 @@ def _ship(bench: Bench, winner: Trial, result: dict[str, Any], output: Path) -> 
         "report": page(result),
     }
     if task.measure.name in _CHOOSES and task.pipeline.answer == Answer():
-        with contextlib.suppress(InputError):  # a network that is sure of too little: then its tensors are the answer
-            choice = Answer("classes", top_k=_CHOOSES[task.measure.name])
-            Bundle.write(output, pipeline=replace(task.pipeline, answer=choice), **written)
-            return
+        choice = replace(task.pipeline, answer=Answer("classes", top_k=_CHOOSES[task.measure.name]))
+        try:
+            Bundle.write(output, pipeline=choice, **written)
+            return ""
+        except Undecided as fault:
+            Bundle.write(output, pipeline=task.pipeline, **written)
+            return f"; the bundle answers with tensors, not classes: {fault.what}"
     Bundle.write(output, pipeline=task.pipeline, **written)
+    return ""
 
 
 def _onnx(trial: Trial) -> bool:

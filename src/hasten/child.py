@@ -22,14 +22,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
-from hasten import errors
-from hasten.errors import HastenError
+from hasten import errors, neighbours
+from hasten.errors import HastenError, InputError
 
 _POLL_S = 0.02  # between looks at the memory, where it is limited
 
 
-class ChildDied(HastenError):  # noqa: N818 - it says what happened
-    """The child was killed by a limit, crashed, or raised something that is not a HastenError."""
+def _path() -> list[str]:
+    """Where a child imports from: not from beside a task file, whose files could stand in for a library's."""
+    return [p for p in sys.path if not neighbours.is_home(p)]
+
+
+class ChildDied(InputError):  # noqa: N818 - it says what happened
+    """The child was killed by a limit, crashed, or raised something that is not a HastenError: of what it was given."""
 
 
 class Child:
@@ -67,7 +72,7 @@ class Child:
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(dict.fromkeys([source, *filter(None, sys.path)]))},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(dict.fromkeys([source, *filter(None, _path())]))},
         )
         os.close(child_in)
         os.close(child_out)

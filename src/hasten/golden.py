@@ -38,6 +38,10 @@ Run = Callable[[Arrays], Mapping[str, np.ndarray]]  # prepared tensors -> output
 Part = Literal["raw", "prepared", "output"]
 
 
+class Undecided(InputError):  # noqa: N818 - an answer
+    """Too few samples are clearly decided."""
+
+
 @dataclass(frozen=True)
 class Case:
     """One call: a single sample, or as many as a fixed batch takes. Arrays are .npy files, by the tensor's name."""
@@ -175,7 +179,7 @@ def _choose(
         clear = [(r, o) for r, o in pairs if _clear(pipeline.margin(o), tolerance[signature.outputs[0].name])]
         if len(clear) >= CASES:
             return clear[:CASES], tolerance
-    raise InputError(
+    raise Undecided(
         f"fewer than {CASES} samples have finite outputs and are decided by {MARGIN:g} times the tolerance",
         "give more data, or let the pipeline answer with tensors",
     )

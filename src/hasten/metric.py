@@ -116,8 +116,13 @@ def paired_drop(
         return Drop(value, -math.inf, math.inf, n)
     again = _means if metric.total is _mean else _totals
     drops = again(metric, before, after, group.reshape(-1), rng, repeats)
-    low, high = np.quantile(drops, (0.025, 0.975))
-    return Drop(value, float(low), float(high), n)
+    low, high = (float(q) for q in np.quantile(drops, (0.025, 0.975)))
+    if metric.total is _mean and all(np.isin(rows, (0, 1)).all() for rows in (before, after)):  # right or wrong
+        unseen = 1 - 0.025 ** (
+            1 / n
+        )  # a share of samples that may differ when none of n does (Clopper and Pearson 1934)
+        low, high = min(low, -unseen), max(high, unseen)
+    return Drop(value, low, high, n)
 
 
 def _means(

@@ -33,6 +33,11 @@ def settle(folder: Path) -> None:
     _home[:] = [folder]
 
 
+def is_home(folder: str) -> bool:
+    """Whether it is the folder that was settled last."""
+    return [Path(folder)] == _home
+
+
 def _taken(folder: Path) -> dict[str, ModuleType]:
     """The modules of a folder, taken out of sys.modules."""
     tops = {n for n, m in list(sys.modules.items()) if "." not in n and n not in _KEPT and _origin(m) == folder}

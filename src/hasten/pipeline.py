@@ -171,7 +171,7 @@ class Pipeline:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "prepare": {name: asdict(p) for name, p in self.inputs.items()},
+            "inputs": {name: asdict(p) for name, p in self.inputs.items()},
             "window": asdict(self.window) if self.window else None,
             "answer": asdict(self.answer),
         }
@@ -180,7 +180,7 @@ class Pipeline:
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """The pipeline of a bundle that has passed the schema."""
         return cls(
-            {name: _made(Prepare, p) for name, p in data["prepare"].items()},
+            {name: _made(Prepare, p) for name, p in data["inputs"].items()},
             _made(Window, data["window"]) if data["window"] else None,
             _made(Answer, data["answer"]),
         )

@@ -18,21 +18,21 @@ WHOLE = Pipeline({"image": IMAGE}, Window(3.0, 15.0, 0.5), Answer("classes", lab
         (replace(WHOLE, window=Window(2.0, 15.0, 0.5)), "window.seconds: 3.0 in the bundle, 2.0 in the task"),
         (
             replace(WHOLE, inputs={"image": replace(IMAGE, mean=(1.5,))}),
-            "prepare.image.mean: (1.0,) in the bundle, (1.5,) in the task",
+            "inputs.image.mean: (1.0,) in the bundle, (1.5,) in the task",
         ),
         (
             replace(WHOLE, inputs={"image": replace(IMAGE, filter="bicubic")}),
-            "prepare.image.filter: bilinear in the bundle, bicubic in the task",
+            "inputs.image.filter: bilinear in the bundle, bicubic in the task",
         ),
         (
             replace(WHOLE, inputs={"image": replace(IMAGE, range="full")}),
-            "prepare.image.range: limited in the bundle, full in the task",
+            "inputs.image.range: limited in the bundle, full in the task",
         ),
         (
             replace(WHOLE, answer=Answer("classes", labels=("shot", "goal"))),
             "answer.labels: ('shot', 'pass') in the bundle, ('shot', 'goal') in the task",
         ),
-        (replace(WHOLE, inputs={}), "prepare.image.kind: image in the bundle, array in the task"),
+        (replace(WHOLE, inputs={}), "inputs.image.kind: image in the bundle, array in the task"),
         (
             replace(WHOLE, window=None),
             "window: seconds 3.0, fps 15.0, stride_s 0.5, max_gap_s 0.5, padding wait in the bundle, none in the task",
@@ -54,4 +54,4 @@ def test_what_the_task_does_not_say_is_no_drift() -> None:
 @pytest.mark.parametrize("field", [f.name for f in fields(Prepare)])
 def test_no_field_is_left_out(field: str) -> None:
     moved = drift(WHOLE, replace(WHOLE, inputs={"image": replace(IMAGE, **{field: "another"})}))
-    assert [m.partition(":")[0] for m in moved] == [f"prepare.image.{field}"]
+    assert [m.partition(":")[0] for m in moved] == [f"inputs.image.{field}"]

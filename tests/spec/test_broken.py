@@ -3,7 +3,9 @@
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from bundles import forge
 from hasten.bundle import Bundle
 from hasten.errors import HastenError, InputError, MissingError
 from hasten.find import engines
+from hasten.prepare import Prepare
 
 AGAIN = "copy the bundle again from where it was made"
 
@@ -181,13 +184,11 @@ def test_what_this_installation_cannot_honour(broken, edit, sentence):
     assert refusal(broken, MissingError) == sentence
 
 
-def test_an_image_that_must_be_prepared(broken):
-    prepare = {
-        "kind": "image", "colour": "RGB", "size": [224, 224], "fit": "letterbox", "filter": "bilinear", "fill": 114,
-        "mean": [127.0], "std": [128.0], "layout": "NCHW", "dtype": "float32",
-    }  # fmt: skip
-    forge(broken, put("pipeline.prepare.x", prepare))
-    assert refusal(broken, MissingError).startswith("this version of hasten has no native code for prepare x (image); ")
+def test_an_image_where_there_is_no_native_code(broken, monkeypatch):
+    monkeypatch.setitem(sys.modules, "hasten._core", None)
+    how = asdict(Prepare("image", size=(224, 224), fit="letterbox", fill=114, mean=(127.0,), std=(128.0,)))
+    forge(broken, put("pipeline.inputs.x", how))
+    assert refusal(broken, MissingError).startswith("the image 'x' needs hasten's native code, which this installation")
 
 
 def test_an_engine_that_is_not_installed(broken, monkeypatch):

@@ -98,7 +98,7 @@ Activation activation_of(const std::string& name) {
 
 Pipeline Pipeline::of(const Json& data, const Signature& signature) {
     const Json& answer = data["answer"];
-    check_names(data["prepare"], signature);
+    check_names(data["inputs"], signature);
     Pipeline made;
     made.classes = answer["kind"] == "classes";
     if (made.classes) check_classes(answer, signature.outputs[0]);
@@ -108,7 +108,7 @@ Pipeline Pipeline::of(const Json& data, const Signature& signature) {
         wanted.push_back("answers as " + answer["kind"].get<std::string>());
     if (!wanted.empty())
         throw Error(Error::missing, "this version of hasten has no native code for " + joined(wanted), newer);
-    for (const auto& [name, how] : data["prepare"].get_ref<const Json::object_t&>())
+    for (const auto& [name, how] : data["inputs"].get_ref<const Json::object_t&>())
         if (how["kind"] == "image") made.images.emplace(name, prepare_of(how));
     made.labels = answer["labels"].get<std::vector<std::string>>();
     made.best.top_k = answer["top_k"].get<std::size_t>();

@@ -53,7 +53,7 @@ inline Json manifest() {
                 {"threshold", nullptr}, {"iou", 0.5}, {"on", 0.5}, {"off", 0.5}, {"refractory_s", 0.0}};
     return {{"format", 1}, {"seal", std::string(64, '0')}, {"signature", signature},
             {"stages", {stage("model", signature)}},
-            {"pipeline", {{"prepare", Json::object()}, {"window", nullptr}, {"answer", answer}}},
+            {"pipeline", {{"inputs", Json::object()}, {"window", nullptr}, {"answer", answer}}},
             {"recipe", ""}, {"measurements", Json::object()}, {"conditions", Json::object()},
             {"versions", Json::object()}, {"files", Json::object()}};
 }

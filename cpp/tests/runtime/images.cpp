@@ -13,7 +13,7 @@ namespace {
 void take_images(Json& data) {
     Json signature{{"inputs", {tensor("x", {"N", 3, 4, 4})}}, {"outputs", {tensor("y", {"N", 4})}}};
     data["signature"] = data["stages"][0]["signature"] = signature;
-    data["pipeline"]["prepare"]["x"] = {
+    data["pipeline"]["inputs"]["x"] = {
         {"kind", "image"}, {"source", "RGB"}, {"matrix", "bt601"}, {"range", "limited"}, {"colour", "RGB"},
         {"crop", nullptr}, {"size", {4, 4}}, {"fit", "stretch"}, {"filter", "bilinear"}, {"fill", 0},
         {"mean", {1., 2, 3}}, {"std", {2.}}, {"layout", "NCHW"}, {"dtype", "float32"}};

@@ -16,7 +16,7 @@ def drift(bundled: Pipeline, trained: Pipeline) -> list[str]:
     names = sorted({*bundled.inputs, *trained.inputs})
     plain = Prepare()
     pairs: list[tuple[str, Any, Any]] = [
-        (f"prepare.{n}", asdict(bundled.inputs.get(n, plain)), asdict(trained.inputs.get(n, plain))) for n in names
+        (f"inputs.{n}", asdict(bundled.inputs.get(n, plain)), asdict(trained.inputs.get(n, plain))) for n in names
     ]
     pairs.append(("window", bundled.window and asdict(bundled.window), trained.window and asdict(trained.window)))
     if trained.answer != Answer():

@@ -127,13 +127,13 @@ def _walk(file: IO[bytes], size: int) -> None:
             raise InputError(f"is {kind}" if field not in seen else "is damaged", "export the network to ONNX first")
         seen.add(field)
         length = _varint(file)
-        if wire == _BYTES:
-            file.seek(length, os.SEEK_CUR)
-        if file.tell() > size:
+        end = file.tell() + (length if wire == _BYTES else 0)
+        if end > size:
             raise InputError(
-                f"is cut off: {file.tell() - size} bytes are missing at its end" if _GRAPH in seen else f"is {kind}",
+                f"is cut off: {end - size} bytes are missing at its end" if _GRAPH in seen else f"is {kind}",
                 "copy or export it again",
             )
+        file.seek(end)
     else:
         raise InputError(f"has more than {MAX_FIELDS} outermost fields", "export it again")
     if _GRAPH not in seen:

@@ -3,13 +3,12 @@
 import fcntl
 import logging
 import os
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-LOCK = Path(tempfile.gettempdir()) / "hasten-measure.lock"
+LOCK = Path("/tmp/hasten-measure.lock")  # of the machine, whatever TMPDIR says
 _within = threading.RLock()  # one thread of this process at a time, which may enter again
 _depth = 0
 

@@ -24,7 +24,7 @@ def kept(folder: str | Path) -> tuple[dict[str, Any], Path]:
     Raises:
         InputError: there is none, the run has not ended, or what is there is not a result.
     """
-    folder = Path(folder)
+    folder = Path(folder).absolute()
     for trials in (folder, folder.with_name(f"{folder.name}.trials")):
         if (trials / "result.json").is_file():
             return _checked(

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from hasten import find
 from hasten.engine import Engine
-from hasten.errors import HastenError
+from hasten.errors import HastenError, InputError
 from hasten.measure.latency import Race, race
 from hasten.measure.lock import quiet
 from hasten.measure.macs import count
@@ -27,6 +27,7 @@ AS_IT_IS = str(Recipe())
 DISTURBED = 1.3  # a reference that takes this many times what it took before was not alone on the machine
 LOOKS = 3  # at a candidate, where that happens
 FINALISTS = 3  # by speedup, and as many by p50: a neighbour of a moment can spoil either
+CHOOSING = 4  # launches of the race among finalists
 NEAR = 1.25  # how far a finalist may be behind the best: a launch has its luck
 
 
@@ -37,6 +38,7 @@ class Bench:
         self.shop, self.judge, self.seed = shop, judge, seed
         self._stack = ExitStack()
         self.references: list[tuple[Trial, Stand]] = []
+        self.lost: list[Trial] = []  # baselines that cannot run
         self._engines: dict[str, Engine] = {}  # by the label of the trial, threads included
 
     def engine(self, trial: Trial) -> Engine:
@@ -58,39 +60,69 @@ class Bench:
         return source if engine.takes == "torch" and source else self.shop.file(recipe)
 
     def baselines(self, engines: list[Engine]) -> list[Trial]:
-        """Race the model as it is on every engine and precision; the first row is the original."""
-        planned = [self.shop.store.plan(self.tuned(AS_IT_IS, e)) for e in engines]
+        """Race the model as it is on every engine and precision; the first row is the original.
+
+        What cannot run it is left in `lost`, with the reason.
+
+        Raises:
+            InputError: no eager torch, where the model is a module, or no engine at f32 can run it.
+        """
+        planned: list[Trial] = []
+        for engine in engines:
+            try:
+                planned.append(self.shop.store.plan(self.tuned(AS_IT_IS, engine)))
+            except HastenError as fault:
+                self._lose(self.shop.store.plan(Trial(AS_IT_IS, str(engine))), fault)
+        self.lost += [t for t in planned if t.status == "failed"]
+        planned = self._enough([t for t in planned if t.status != "failed"])
         if all(t.status == "baseline" for t in planned):
             return originals_first(planned)
         with quiet(), ExitStack() as stack:
-            for trial in planned:
-                self.shop.store.start(trial)
-            stands = [stack.enter_context(self.stand(t)) for t in planned]
             began = time.monotonic()
+            planned, stands = self._entered(planned, stack)
+            self._enough(planned)
             result = race(stands, launches=1, seed=self.seed)
             p50 = [result.latency(i).p50_ms for i in range(len(stands))]
             first = fastest(planned, p50)[0]
             kept = []
-            for i in sorted(
-                range(len(stands)), key=lambda i: i != first
-            ):  # the original's rows are what the others are held to
-                score = (
-                    self.judge.original(stands[i], "validate", planned[i].key)
-                    if i == first
-                    else self.judge.score(stands[i], "validate", planned[i].key)
-                )
+            for i in sorted(range(len(stands)), key=lambda i: i != first):  # the others are held to the original's rows
+                judged = self.judge.original if i == first else self.judge.score
+                score = judged(stands[i], "validate", planned[i].key)
                 times = timing(result.latency(i), {planned[first].engine: result.speedup(i, over=first)})
                 kept.append(
-                    replace(
-                        planned[i],
-                        status="baseline",
-                        seconds_spent=time.monotonic() - began,
-                        **self.facts(planned[i], stands[i]),
-                        **score,
-                        **times,
-                    )
+                    replace(planned[i], status="baseline", **self.facts(planned[i], stands[i]), **score, **times)
                 )
-        return originals_first([self.shop.store.end(t) for t in kept])
+        spent = (time.monotonic() - began) / len(kept)
+        return originals_first(self.shop.store.end_all([replace(t, seconds_spent=spent) for t in kept]))
+
+    def _entered(self, trials: list[Trial], stack: ExitStack) -> tuple[list[Trial], list[Stand]]:
+        """Those that start, and their stands; the others are lost."""
+        able, stands = [], []
+        for trial in trials:
+            self.shop.store.start(trial)
+            try:
+                stands.append(stack.enter_context(self.stand(trial)))
+            except HastenError as fault:
+                self._lose(trial, fault)
+            else:
+                able.append(trial)
+        return able, stands
+
+    def _lose(self, trial: Trial, fault: HastenError) -> None:
+        self.lost.append(self.shop.store.end(failed(trial, fault)))
+
+    def _enough(self, trials: list[Trial]) -> list[Trial]:
+        """The trials, when the original and an engine at f32 are among them."""
+        kinds = {self.engine(t).takes for t in trials if self.engine(t).precision == "f32"}
+        for kind in ("onnx",) if isinstance(self.shop.task.model, Path) else ("torch", "onnx"):
+            if kind not in kinds:
+                said = [
+                    f"{t.engine}: {t.reason}"
+                    for t in self.lost
+                    if find.engine(t.engine.partition("(")[0]).takes == kind
+                ]
+                raise InputError(f"the model does not run as it is: {'; '.join(said)}", "mend the model or its data")
+        return trials
 
     def refer(self, baselines: list[Trial]) -> None:
         """Keep the original and the fastest f32 engine alive for the races to come."""
@@ -126,30 +158,38 @@ class Bench:
     def final(
         self, baselines: list[Trial], finalists: list[Trial], split: Literal["validate", "test"]
     ) -> tuple[list[Trial], Trial]:
-        """Race finalists and baselines together, each in several fresh processes; the fastest finalist meets `split`.
+        """Finalists race each other, then the fastest races the baselines, in fresh processes, and meets `split`.
 
         A slower way to run eager torch stays out: the original has run in the faster one from the start.
         """
         self.close()
         raced = [t for i, t in enumerate(baselines) if i == 0 or not self.eager(t)]
-        entered = [*raced, *(t for t in finalists if t.key not in {b.key for b in raced})]
-        finalist = {t.key for t in finalists}
+        keys = {b.key for b in raced}
         with quiet(), ExitStack() as stack:
-            stands = [stack.enter_context(self.stand(t)) for t in entered]
+            chosen = self._chosen(finalists)
+            stands = [stack.enter_context(self.stand(t)) for t in raced]
+            entered = raced if chosen.key in keys else [*raced, chosen]
+            place = next(i for i, t in enumerate(entered) if t.key == chosen.key)
+            if chosen.key not in keys:
+                stands.append(stack.enter_context(self.stand(chosen)))
             result = race(stands, seed=self.seed)
             rows = []
             for i, trial in enumerate(entered):
                 over = {b.engine: result.speedup(i, over=j) for j, b in enumerate(raced)}
-                rows.append(replace(trial, **timing(result.latency(i), over)))
-            winner = min(
-                (i for i, t in enumerate(entered) if t.key in finalist), key=lambda i: result.latency(i).p50_ms
-            )
-            for i in sorted(
-                {*range(len(raced)), winner}
-            ):  # test meets the baselines, which nobody chose, and the winner
-                known = self.judge.original if i == 0 else self.judge.score
-                rows[i] = replace(rows[i], **known(stands[i], split, entered[i].key))
-        return [*rows[: len(raced)], *(t for t in baselines if t not in raced)], rows[winner]
+                judged = self.judge.original if i == 0 else self.judge.score
+                rows.append(
+                    replace(trial, **timing(result.latency(i), over), **judged(stands[i], split, trial.key))
+                )  # test meets the baselines, which nobody chose, and the winner
+        return [*rows[: len(raced)], *(t for t in baselines if t not in raced)], rows[place]
+
+    def _chosen(self, finalists: list[Trial]) -> Trial:
+        """The fastest in a race of their own: a race that chooses flatters what it has chosen."""
+        if len(finalists) == 1:
+            return finalists[0]
+        with ExitStack() as own:
+            stands = [own.enter_context(self.stand(t)) for t in finalists]
+            result = race(stands, launches=CHOOSING, seed=self.seed)
+        return finalists[min(range(len(finalists)), key=lambda i: result.latency(i).p50_ms)]
 
     def eager(self, trial: Trial) -> bool:
         """Whether it is the torch model itself that runs."""

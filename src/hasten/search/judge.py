@@ -1,5 +1,8 @@
 """The judge: what an entrant's answers are worth, beside those of the original model."""
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -7,7 +10,7 @@ import numpy as np
 
 from hasten import files
 from hasten.data import Data
-from hasten.errors import InputError
+from hasten.errors import HastenError, InputError
 from hasten.measure.stand import Stand
 from hasten.metric import paired_drop
 from hasten.model import Arrays
@@ -29,14 +32,15 @@ class Judge:
             files.write(self._kept(split, "target"), lambda p: _save(p, np.asarray(next(iter(answers.values())))))
         rows = self._rows(answers, split)
         files.write(self._kept(split, "rows"), lambda p: _save(p, rows))
-        return scoring(self.metric.total(rows), None, len(rows), split)
+        return scoring(self._total(rows), None, len(rows), split)
 
     def score(self, stand: Stand, split: Literal["validate", "test"], name: str) -> dict[str, Any]:
         """The accuracy columns of an entrant, with its paired drop from the original."""
         rows = self._rows(self._answers(stand, split, name), split)
         before = np.load(self._kept(split, "rows"))
-        drop = paired_drop(self.metric, before, rows, self.shop.task.split(split).groups, self.seed)
-        return scoring(self.metric.total(rows), drop, len(rows), split)
+        with self._users():
+            drop = paired_drop(self.metric, before, rows, self.shop.task.split(split).groups, self.seed)
+        return scoring(self._total(rows), drop, len(rows), split)
 
     def _answers(self, stand: Stand, split: Literal["validate", "test"], name: str) -> Arrays:
         return stand.answers(self.shop.feed(split), self.shop.answers(f"{split}-{name}"))
@@ -45,12 +49,31 @@ class Judge:
         target = self._target(split)
         if target is None:
             target = np.load(self._kept(split, "target"))
-        rows = np.asarray(self.metric.rows(answers, target))
+        with self._users():
+            rows = np.asarray(self.metric.rows(answers, target))
         if len(rows) != (n := len(self.shop.task.split(split))):
             raise InputError(
                 f"the metric {self.metric.name!r} gives {len(rows)} rows for {n} samples", "give one row a sample"
             )
         return rows
+
+    def _total(self, rows: np.ndarray) -> float:
+        with self._users():
+            total = float(self.metric.total(rows))
+        if not math.isfinite(total):
+            raise InputError(f"the metric {self.metric.name!r} comes to {total}", "let its total be a finite number")
+        return total
+
+    @contextmanager
+    def _users(self) -> Iterator[None]:
+        """Around the user's own functions: what they raise becomes a sentence."""
+        try:
+            yield
+        except HastenError:
+            raise
+        except Exception as fault:
+            said = f"{type(fault).__name__}: {fault}".splitlines()[0]
+            raise InputError(f"the metric {self.metric.name!r} raises {said}", "mend the metric") from fault
 
     def _target(self, split: Literal["validate", "test"]) -> np.ndarray | None:
         data: Data = self.shop.task.split(split)

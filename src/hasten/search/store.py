@@ -42,8 +42,11 @@ class Store:
         except sqlite3.Error as fault:
             raise InputError(f"{self.path} cannot be used ({fault})", f"remove {folder} and start again") from fault
 
-    def begin(self, identity: Mapping[str, Any], resume: bool) -> None:
+    def begin(self, identity: Mapping[str, Any], resume: bool) -> bool:
         """Start a run, or go on with the one that is here.
+
+        Returns:
+            Whether this is a new one: then nothing that was made before may be used.
 
         Args:
             identity: what the run depends on, by a name people know: model, data, options.
@@ -60,7 +63,7 @@ class Store:
                     f"the run in {self.path.parent} had another {', '.join(changed)}",
                     "give the same again, or start anew in another folder",
                 )
-            return
+            return False
         if here and not here[1]:
             raise InputError(
                 f"{self.path.parent} holds a run that has not ended",
@@ -69,6 +72,12 @@ class Store:
         self._db.executescript("begin; delete from run; delete from trials;")
         self._db.execute("insert into run (identity) values (?)", (json.dumps(identity, sort_keys=True),))
         self._db.execute("commit")
+        return True
+
+    @property
+    def finished(self) -> bool:
+        here = self._db.execute("select finished from run").fetchone()
+        return bool(here and here[0])
 
     def finish(self) -> None:
         self._db.execute("update run set finished = 1")
@@ -99,6 +108,14 @@ class Store:
             (trial.status, json.dumps(trial.to_json()), trial.key),
         )
         return trial
+
+    def end_all(self, trials: list[Trial]) -> list[Trial]:
+        """Keep the outcomes of trials that were measured together: all of them or, after a kill, none."""
+        self._db.execute("begin")
+        for trial in trials:
+            self.end(trial)
+        self._db.execute("commit")
+        return trials
 
     def trials(self) -> list[Trial]:
         """All of them in the order in which they were planned."""

@@ -2,15 +2,17 @@
 
 import contextlib
 import fcntl
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, get_args
 
-from hasten import files
+from hasten import files, find
 from hasten.child import Child
 from hasten.data import Data
 from hasten.errors import ContractError, HastenError, InputError
+from hasten.measure import machine
 from hasten.model import OnnxModel
 from hasten.recipe import Recipe
 from hasten.search.store import Store
@@ -29,6 +31,7 @@ class Workshop:
             InputError: another run is at work here, or the folder cannot be written.
         """
         self.task, self.folder = task, folder
+        self._new = not folder.exists()
         with files.writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = (folder / "lock").open("w")
@@ -43,6 +46,22 @@ class Workshop:
         self._maker: Child | None = None
         self._failed: dict[str, HastenError] = {}
 
+    def begin(self, options: Mapping[str, Any], resume: bool) -> None:
+        """Start a run, without anything of one before it, or go on with the one that is here.
+
+        Raises:
+            InputError: as Store.begin.
+        """
+        if self.store.begin(self.identity(options), resume):
+            for made in ("models", "data", "answers", "original"):
+                shutil.rmtree(self.folder / made, ignore_errors=True)
+            self.result.unlink(missing_ok=True)
+
+    @property
+    def result(self) -> Path:
+        """Where the finished run's result is kept."""
+        return self.folder / "result.json"
+
     def identity(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """What a resumed run must have in common with the one it goes on with."""
         splits: list[Split] = [s for s in get_args(Split) if getattr(self.task, s) is not None]
@@ -50,8 +69,14 @@ class Workshop:
             "model": self.task.original.digest(),
             "metric": self.task.measure.name,
             **options,
+            "machine": machine.fingerprint(),
+            "packages": {n: k.version() for n, k in find.engines().items() if k.missing() is None},
+            "task's files": {f.name: files.sha256(f) for f in self._code()},
             "data": {s: self.task.split(s).digest() for s in splits},
         }
+
+    def _code(self) -> list[Path]:
+        return sorted(self.task.source.parent.glob("*.py")) if self.task.source else []
 
     def feed(self, split: Split) -> Path:
         """The inputs of one part of the data as a folder of .npy, which children map into memory."""
@@ -129,6 +154,9 @@ class Workshop:
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._dismiss()
+        empty = not any(t.status != "pending" for t in self.store.trials())
         self.store.__exit__(kind, fault, trace)
+        if self._new and empty and kind is not None and issubclass(kind, HastenError):
+            shutil.rmtree(self.folder, ignore_errors=True)  # nothing was measured: the mended call begins anew
         with contextlib.suppress(OSError):
             self._lock.close()
