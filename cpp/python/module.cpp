@@ -1,9 +1,13 @@
 // hasten._core: the native pipeline, for Python. Arrays go in and out without a copy; the GIL is released.
 #include <nanobind/nanobind.h>
 
-void bind_pixels(nanobind::module_& m);  // pixels.cpp
+void bind_pixels(nanobind::module_& m);   // pixels.cpp
+void bind_time(nanobind::module_& m);     // time.cpp
+void bind_answers(nanobind::module_& m);  // answers.cpp
 
 NB_MODULE(_core, m) {
     m.doc() = "The pipeline's machine code.";
     bind_pixels(m);
+    bind_time(m);
+    bind_answers(m);
 }

@@ -59,6 +59,10 @@ void boxes() {
     expect(suppress(all, 0.4, 0.65) == std::vector<int>{2, 3}, "a low score goes first");
     expect(suppress({a, a}, 0.5, 0) == std::vector<int>{0}, "of equals the first");
     expect(suppress({}, 0.5, 0).empty(), "none");
+    std::vector<int> kept(4);
+    const int* memory = kept.data();
+    suppress(all.data(), all.size(), 0.4, 0, kept);
+    expect(kept == std::vector<int>{2, 3, 0} && kept.data() == memory, "into the same memory");
 }
 
 }  // namespace

@@ -99,6 +99,7 @@ def test_ctrl_c_in_a_process_of_its_own(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # whatever started the tests may ignore it
     )
     assert running.stdout.readline() == "here\n"
     running.send_signal(signal.SIGINT)

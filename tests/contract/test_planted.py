@@ -15,6 +15,9 @@ from pathlib import Path
 
 import hasten
 
+UNREDIRECTED = """import sys  # an editable installation finds `hasten` in its checkout, whatever the path says
+sys.meta_path[:] = [f for f in sys.meta_path if "Redirecting" not in type(f).__name__]
+"""
 Faults = dict[str, tuple[str, str, str]]
 PACKAGE, TESTS = Path(hasten.__file__).parent, Path(__file__).parents[1]
 
@@ -76,6 +79,7 @@ def plant(root: Path, files: dict[str, str]) -> dict[str, str]:
     shutil.copy(TESTS.parent / "pyproject.toml", root)
     for place, text in files.items():
         (root / "src" / "hasten" / place).write_text(text)
+    (root / "src" / "sitecustomize.py").write_text(UNREDIRECTED)
     return os.environ | {"PYTHONPATH": str(root / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
 
 

@@ -66,17 +66,27 @@ void top_k(const double* row, std::size_t classes, const TopK& how, std::vector<
 }
 
 std::vector<int> suppress(const std::vector<Detection>& boxes, double iou, double threshold) {
-    if (!(iou >= 0 && iou <= 1)) throw std::invalid_argument("iou has to be between 0 and 1");
-    std::vector<int> order, kept;
-    for (std::size_t i = 0; i < boxes.size(); ++i)
-        if (boxes[i].score >= threshold) order.push_back(static_cast<int>(i));
-    std::sort(order.begin(), order.end(),
-              [&](int i, int j) { return better(boxes[i].score, i, boxes[j].score, j); });
-    for (int i : order) {
-        const auto covers = [&](int k) { return boxes[k].label == boxes[i].label && overlap(boxes[k], boxes[i]) > iou; };
-        if (std::none_of(kept.begin(), kept.end(), covers)) kept.push_back(i);
-    }
+    std::vector<int> kept;
+    suppress(boxes.data(), boxes.size(), iou, threshold, kept);
     return kept;
+}
+
+void suppress(const Detection* boxes, std::size_t count, double iou, double threshold, std::vector<int>& kept) {
+    if (!(iou >= 0 && iou <= 1)) throw std::invalid_argument("iou has to be between 0 and 1");
+    kept.clear();
+    for (std::size_t i = 0; i < count; ++i)
+        if (boxes[i].score >= threshold) kept.push_back(static_cast<int>(i));
+    std::sort(kept.begin(), kept.end(),
+              [&](int i, int j) { return better(boxes[i].score, i, boxes[j].score, j); });
+    // What is kept moves to the front, over what has been looked at.
+    auto end = kept.begin();
+    for (int i : kept) {
+        const auto covers = [&, i](int k) {
+            return boxes[k].label == boxes[i].label && overlap(boxes[k], boxes[i]) > iou;
+        };
+        if (std::none_of(kept.begin(), end, covers)) *end++ = i;
+    }
+    kept.erase(end, kept.end());
 }
 
 }  // namespace hasten

@@ -1,4 +1,4 @@
-// From the network's outputs to an answer: scores, classes, boxes.
+// From the network's outputs to an answer: scores, classes, boxes. spec/answers.md
 #pragma once
 #include <cstddef>
 #include <limits>
@@ -30,5 +30,8 @@ struct Detection {
 // intersection over union with a kept one is above `iou` is dropped, a score below `threshold` before that.
 // Returns indices into `boxes`, best first.
 std::vector<int> suppress(const std::vector<Detection>& boxes, double iou, double threshold);
+
+// The same into `kept`, whose memory is used again: once it has room for `count` indices, nothing is allocated.
+void suppress(const Detection* boxes, std::size_t count, double iou, double threshold, std::vector<int>& kept);
 
 }  // namespace hasten
