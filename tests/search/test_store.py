@@ -81,3 +81,12 @@ def test_a_damaged_store_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "trials.sqlite").write_bytes(b"not a database, but long enough to look at" * 100)
     with pytest.raises(InputError, match="cannot be used"):
         Store(tmp_path)
+
+
+def test_a_store_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    """A full disk, stood in for by a page limit that is reached."""
+    with Store(tmp_path) as store:
+        store.begin(IDENTITY, resume=False)
+        store._db.execute("pragma max_page_count = 8")
+        with pytest.raises(InputError, match="make room, then add --resume"):
+            [store.plan(Trial("x" * 400, str(i))) for i in range(1000)]

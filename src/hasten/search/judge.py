@@ -1,6 +1,7 @@
 """The judge: what an entrant's answers are worth, beside those of the original model."""
 
 import math
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,12 +32,14 @@ class Judge:
         if self._target(split) is None:
             files.write(self._kept(split, "target"), lambda p: _save(p, np.asarray(next(iter(answers.values())))))
         rows = self._rows(answers, split)
+        self._forget(split, name)
         files.write(self._kept(split, "rows"), lambda p: _save(p, rows))
         return scoring(self._total(rows), None, len(rows), split)
 
     def score(self, stand: Stand, split: Literal["validate", "test"], name: str) -> dict[str, Any]:
         """The accuracy columns of an entrant, with its paired drop from the original."""
         rows = self._rows(self._answers(stand, split, name), split)
+        self._forget(split, name)
         before = np.load(self._kept(split, "rows"))
         with self._users():
             drop = paired_drop(self.metric, before, rows, self.shop.task.split(split).groups, self.seed)
@@ -44,6 +47,10 @@ class Judge:
 
     def _answers(self, stand: Stand, split: Literal["validate", "test"], name: str) -> Arrays:
         return stand.answers(self.shop.feed(split), self.shop.answers(f"{split}-{name}"))
+
+    def _forget(self, split: Literal["validate", "test"], name: str) -> None:
+        """Answers can be far larger than the data; their rows are all that is asked for again."""
+        shutil.rmtree(self.shop.answers(f"{split}-{name}"), ignore_errors=True)
 
     def _rows(self, answers: Arrays, split: Literal["validate", "test"]) -> np.ndarray:
         target = self._target(split)

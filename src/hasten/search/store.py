@@ -54,7 +54,7 @@ class Store:
         Raises:
             InputError: an unfinished run is here and `resume` was not asked for; or it was, and something has changed.
         """
-        here = self._db.execute("select identity, finished from run").fetchone()
+        here = self._execute("select identity, finished from run").fetchone()
         if here and resume:
             before = json.loads(here[0])
             changed = sorted(k for k in {*before, *identity} if before.get(k) != identity.get(k))
@@ -69,41 +69,41 @@ class Store:
                 f"{self.path.parent} holds a run that has not ended",
                 "add --resume to go on with it, or remove the folder",
             )
-        self._db.executescript("begin; delete from run; delete from trials;")
-        self._db.execute("insert into run (identity) values (?)", (json.dumps(identity, sort_keys=True),))
-        self._db.execute("commit")
+        self._execute("begin")
+        self._execute("delete from run")
+        self._execute("delete from trials")
+        self._execute("insert into run (identity) values (?)", (json.dumps(identity, sort_keys=True),))
+        self._execute("commit")
         return True
 
     @property
     def finished(self) -> bool:
-        here = self._db.execute("select finished from run").fetchone()
+        here = self._execute("select finished from run").fetchone()
         return bool(here and here[0])
 
     def finish(self) -> None:
-        self._db.execute("update run set finished = 1")
+        self._execute("update run set finished = 1")
 
     def plan(self, trial: Trial) -> Trial:
         """The trial as it is stored; entered as pending when it is new."""
-        self._db.execute(
+        self._execute(
             "insert or ignore into trials (key, place, status, row) values (?, (select count(*) from trials), ?, ?)",
             (trial.key, trial.status, json.dumps(trial.to_json())),
         )
-        row, status = self._db.execute("select row, status from trials where key = ?", (trial.key,)).fetchone()
+        row, status = self._execute("select row, status from trials where key = ?", (trial.key,)).fetchone()
         return trial if status == "pending" else Trial.from_json(json.loads(row))
 
     def ended(self, trial: Trial) -> Trial | None:
         """What came of the trial, if it has ended."""
-        found = self._db.execute(
-            "select row from trials where key = ? and status != 'pending'", (trial.key,)
-        ).fetchone()
+        found = self._execute("select row from trials where key = ? and status != 'pending'", (trial.key,)).fetchone()
         return Trial.from_json(json.loads(found[0])) if found else None
 
     def start(self, trial: Trial) -> None:
-        self._db.execute("update trials set started = started + 1 where key = ?", (trial.key,))
+        self._execute("update trials set started = started + 1 where key = ?", (trial.key,))
 
     def end(self, trial: Trial) -> Trial:
         """Keep the outcome; it is on disk when this returns."""
-        self._db.execute(
+        self._execute(
             "update trials set status = ?, row = ? where key = ?",
             (trial.status, json.dumps(trial.to_json()), trial.key),
         )
@@ -111,17 +111,21 @@ class Store:
 
     def end_all(self, trials: list[Trial]) -> list[Trial]:
         """Keep the outcomes of trials that were measured together: all of them or, after a kill, none."""
-        self._db.execute("begin")
+        self._execute("begin")
         for trial in trials:
             self.end(trial)
-        self._db.execute("commit")
+        self._execute("commit")
         return trials
 
     def trials(self) -> list[Trial]:
         """All of them in the order in which they were planned."""
-        return [
-            Trial.from_json(json.loads(row)) for (row,) in self._db.execute("select row from trials order by place")
-        ]
+        return [Trial.from_json(json.loads(row)) for (row,) in self._execute("select row from trials order by place")]
+
+    def _execute(self, statement: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:
+        try:
+            return self._db.execute(statement, values)
+        except sqlite3.Error as fault:  # a full disk, most likely
+            raise InputError(f"{self.path} cannot be written ({fault})", "make room, then add --resume") from fault
 
     def __enter__(self) -> Self:
         return self
