@@ -130,6 +130,9 @@ class Bench:
             layers = max(1, round(layers * SLOWER / max(seen[layers], SLOWER / 4)))
             if layers in seen:
                 break
+        nearest = min(seen, key=lambda n: abs(seen[n] - SLOWER))
+        if abs(seen[nearest] - SLOWER) <= 2 * TOLERANCE:  # a race is no more exact than that
+            return self.file("slower.onnx", slowed(self.model, nearest))
         raise SystemExit(f"no number of layers makes it {SLOWER:.0%} slower: {seen}; is the machine quiet?")
 
 
