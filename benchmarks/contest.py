@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-ROUNDS, LAUNCHES = 8, 6  # rounds in each launch; a launch is a fresh process for everybody
+ROUNDS, LAUNCHES = 5, 9  # rounds in each launch; a launch is a fresh process for everybody
 BURST_S = 0.04  # what a burst's calls take together, about
 REPEATS = 2000  # bootstrap resamples
 
@@ -50,9 +50,10 @@ def race(runners: Sequence[Runner], rounds: int = ROUNDS, launches: int = LAUNCH
 
 
 def ratio(medians: np.ndarray, of: int, over: int) -> tuple[float, float, float]:
-    """How many times as fast as `over` the runner `of` is: geometric mean over launches, Student's 95 % interval."""
-    launches = np.median(np.log(medians[..., over] / medians[..., of]), axis=1)
-    middle = float(launches.mean())
-    t = {1: math.inf, 2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571}[len(launches)]
-    half = t * float(launches.std(ddof=1)) / math.sqrt(len(launches)) if len(launches) > 1 else math.inf
-    return math.exp(middle), math.exp(middle - half), math.exp(middle + half)
+    """How many times as fast as `over` the runner `of` is: the median launch, and the launches second from either end.
+
+    Of nine launches those two hold the true median with 96 %, whatever the distribution.
+    """
+    launches = sorted(np.exp(np.median(np.log(medians[..., over] / medians[..., of]), axis=1)))
+    inner = 1 if len(launches) >= 9 else 0
+    return float(np.median(launches)), float(launches[inner]), float(launches[-1 - inner])

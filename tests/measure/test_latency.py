@@ -34,7 +34,7 @@ def covered(ratio: float, launches: int, rounds: int, launch_sd: float, repeats:
     return float(np.mean([s.low <= ratio <= s.high for s in found]))
 
 
-@pytest.mark.parametrize("launches", [3, 6, 10])
+@pytest.mark.parametrize("launches", [6, 9, 12])
 def test_the_interval_over_launches_holds_the_truth_as_often_as_it_says(launches: int):
     assert covered(1.3, launches, rounds=4, launch_sd=0.04) == pytest.approx(0.95, abs=0.038)  # 3 s.e. of 300 repeats
 
@@ -50,8 +50,8 @@ def test_rounds_alone_do_not_show_the_luck_of_a_launch():
 
 def test_a_copy_is_as_fast_and_a_slower_one_slower():
     rng = np.random.default_rng(0)
-    same = [simulated(rng, 1.0, 6, 4, 0.02, 0.02).speedup(1, over=0) for _ in range(20)]
-    slow = [simulated(rng, 1 / 1.15, 6, 4, 0.02, 0.02).speedup(1, over=0) for _ in range(20)]
+    same = [simulated(rng, 1.0, 9, 3, 0.02, 0.02).speedup(1, over=0) for _ in range(20)]
+    slow = [simulated(rng, 1 / 1.15, 9, 3, 0.02, 0.02).speedup(1, over=0) for _ in range(20)]
     assert sum(s.low < 1 < s.high for s in same) >= 17
     assert sum(s.high < 1 for s in slow) >= 17
     assert np.mean([s.value for s in slow]) == pytest.approx(1 / 1.15, rel=0.02)
@@ -66,7 +66,7 @@ def test_speedup_turns_round_with_its_direction():
 
 def test_drift_that_all_share_is_not_in_the_interval():
     """The machine slows down threefold during the race."""
-    slowing = Race([[[[1.0 * f] * 5, [0.5 * f] * 5] for f in np.linspace(1 + k, 2 + k, 5)] for k in range(2)])
+    slowing = Race([[[[1.0 * f] * 5, [0.5 * f] * 5] for f in np.linspace(1 + k, 2 + k, 5)] for k in range(6)])
     assert vars(slowing.speedup(1, over=0)) == pytest.approx({"value": 2, "low": 2, "high": 2})
 
 
@@ -75,15 +75,12 @@ def test_a_disturbed_round_does_not_move_the_speedup():
     assert Race([rounds, rounds, rounds]).speedup(1, over=0).value == pytest.approx(2)
 
 
-def test_student_is_as_scipy_has_it():
-    exact = [stats.t.ppf(0.975, n) for n in range(1, 21)]
-    np.testing.assert_allclose(latency._T975, exact, atol=5e-4)
-    values = np.random.default_rng(0).normal(size=9)
-    low, _, high = latency._of_mean(list(values))
-    assert (low, high) == pytest.approx(stats.t.interval(0.95, 8, values.mean(), stats.sem(values)), rel=1e-3)
+def test_a_disturbed_launch_does_not_move_the_speedup_nor_its_interval():
+    quiet, disturbed = [[[1.0] * 5, [0.5] * 5]] * 3, [[[1.0] * 5, [9.0] * 5]] * 3
+    assert vars(Race([*[quiet] * 8, disturbed]).speedup(1, over=0)) == pytest.approx({"value": 2, "low": 2, "high": 2})
 
 
-@pytest.mark.parametrize("n", [6, 20, 25, 40])
+@pytest.mark.parametrize("n", [6, 9, 20, 25, 40])
 def test_order_statistics_hold_the_median(n: int):
     """By the binomial distribution: the ranks found are right, and the next ones inside would not do."""
     low, _, high = latency._of_median(list(range(n)))
@@ -96,9 +93,9 @@ def test_five_rounds_have_no_interval():
     assert (result.value, result.low, result.high) == (0.5, 0.0, math.inf)
 
 
-def test_two_launches_are_hardly_evidence():
+def test_two_launches_are_no_evidence():
     result = Race([[[[1.0], [1.0]]] * 5, [[[1.0], [1.05]]] * 5]).speedup(1, over=0)
-    assert result.high / result.low > 1.5
+    assert (result.low, result.high) == (0.0, math.inf)
 
 
 def test_percentiles_are_of_all_calls():

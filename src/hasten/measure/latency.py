@@ -22,15 +22,10 @@ if TYPE_CHECKING:
 
 DROP = 5  # first calls of a burst, and more until those before it have gone to sleep: see Subject.burst
 KEEP = 34  # calls of a burst: 20 rounds give the 662 that p99 needs
-ROUNDS, LAUNCHES = 20, 6
+ROUNDS, LAUNCHES = 20, 9  # of 9 launches the second and the eighth hold the median with 96 %
 ENOUGH_FOR_P99 = 662
 """The fewest samples of which at least two lie above the 99th percentile with 99 % certainty: the number at which
 LoadGen's early stopping first allows a p99 (Reddi et al. 2020, "MLPerf Inference Benchmark")."""
-_T975 = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
-    2.110, 2.101, 2.093, 2.086,
-)  # fmt: skip
-"""Student's t, 97.5 %, for 1, 2, ... degrees of freedom; the last one stands for all beyond, a little too wide."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +62,14 @@ class Race:
         """The time of `over` divided by the time of `entrant`.
 
         In each round the medians of the two bursts are compared, in each launch the median of its rounds is taken. Of
-        several launches: their geometric mean, with Student's interval over launches. Of one: the median of the rounds,
-        with the order-statistic interval; it speaks of these processes only, not of what a restart would give.
+        several launches: their median, with its order-statistic interval. Of one: the same of its rounds; it speaks of
+        these processes only, not of what a restart would give.
         """
         logs = [
             [math.log(float(np.median(burst[over])) / float(np.median(burst[entrant]))) for burst in launch]
             for launch in self.times_ms
         ]
-        low, middle, high = _of_median(logs[0]) if len(logs) == 1 else _of_mean([float(np.median(x)) for x in logs])
+        low, middle, high = _of_median(logs[0] if len(logs) == 1 else [float(np.median(x)) for x in logs])
         return Speedup(math.exp(middle), math.exp(low), math.exp(high))
 
 
@@ -110,13 +105,6 @@ def rotated(order: Sequence[int], turn: int) -> list[int]:
     """The order of a round: every entrant is first, second, ... equally often."""
     start = turn % len(order)
     return [*order[start:], *order[:start]]
-
-
-def _of_mean(values: Sequence[float]) -> tuple[float, float, float]:
-    """Student's 95 % interval around the mean of independent values: low, mean, high."""
-    n, mean = len(values), float(np.mean(values))
-    half = _T975[min(n - 1, len(_T975)) - 1] * float(np.std(values, ddof=1)) / math.sqrt(n)
-    return mean - half, mean, mean + half
 
 
 def _of_median(values: Sequence[float]) -> tuple[float, float, float]:
