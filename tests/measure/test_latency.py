@@ -58,7 +58,7 @@ def test_a_copy_is_as_fast_and_a_slower_one_slower():
 
 
 def test_speedup_turns_round_with_its_direction():
-    result = simulated(np.random.default_rng(1), 2.0, 4, 5, 0.03, 0.03)
+    result = simulated(np.random.default_rng(1), 2.0, 9, 3, 0.03, 0.03)
     there, back = result.speedup(1, over=0), result.speedup(0, over=1)
     assert (1 / back.value, 1 / back.high, 1 / back.low) == pytest.approx((there.value, there.low, there.high))
     assert result.speedup(0, over=0) == Speedup(1, 1, 1)
