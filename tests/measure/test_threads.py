@@ -7,7 +7,7 @@ import pytest
 
 from hasten import files
 from hasten.measure import machine, threads
-from hasten.measure.threads import best_threads, candidates, fewest
+from hasten.measure.threads import beside, best_threads, candidates, fewest
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,13 @@ from hasten.measure.threads import best_threads, candidates, fewest
 )
 def test_powers_of_two_and_all(most: int, expected: list):
     assert candidates(most) == expected
+
+
+@pytest.mark.parametrize(
+    ("number", "most", "expected"), [(1, 1, []), (1, 2, [2]), (2, 2, [1]), (2, 6, [1, 4]), (6, 6, [4])]
+)
+def test_the_numbers_beside_one(number: int, most: int, expected: list):
+    assert beside(number, most) == expected
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
 """The bench: who reaches the final, and what happens when a neighbour disturbs a look."""
 
+from contextlib import ExitStack
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
+from hasten import find
 from hasten.measure.latency import Race
 from hasten.search import bench
 from hasten.search.bench import Bench, finalists_of
@@ -40,3 +43,26 @@ def test_a_disturbed_look_is_taken_again(
     lone.references = [(trial("reference", 1.0), SimpleNamespace())]
     assert lone._undisturbed([SimpleNamespace(), SimpleNamespace()]).latency(0).p50_ms == kept_ms
     assert len(taken) == looks
+
+
+def test_finalists_choose_their_threads_in_the_race(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sweep said 1 thread after one launch; over several launches 2 are faster, and that is what is chosen."""
+    monkeypatch.setattr(bench.machine, "threads", lambda: 2)
+    entered: list[str] = []
+
+    def race(stands, launches, seed):
+        assert launches == bench.CHOOSING
+        return Race([[[[2.0 if "threads=1" in name else 1.0] for name in entered]]])
+
+    def stand(self, trial):
+        entered.append(trial.engine)
+        return ExitStack()
+
+    monkeypatch.setattr(bench, "race", race)
+    monkeypatch.setattr(Bench, "stand", stand)
+    lone = Bench(SimpleNamespace(), SimpleNamespace(), seed=0)
+    swept = find.engine("onnxruntime")(threads=1)
+    lone._engines[str(swept)] = swept
+    won = lone._chosen([trial(str(swept), 2.0)])
+    assert len(entered) == 2
+    assert lone.engine(won) == replace(swept, threads=2)

@@ -25,6 +25,13 @@ def candidates(most: int) -> list[int]:
     return sorted({2**i for i in range(most.bit_length()) if 2**i < most} | {most})
 
 
+def beside(number: int, most: int) -> list[int]:
+    """The next smaller and the next larger of the candidates up to `most`."""
+    tried = candidates(most)
+    place = tried.index(number)
+    return tried[max(0, place - 1) : place] + tried[place + 1 : place + 2]
+
+
 def best_threads(model: Path, engine: str, settings: Mapping[str, Any], feed: Path) -> int:
     """The number of threads with the lowest p50 for single calls; the smaller of two that tie.
 

@@ -11,11 +11,12 @@ from typing import Any, Literal
 from hasten import find
 from hasten.engine import Engine
 from hasten.errors import HastenError, InputError
+from hasten.measure import machine
 from hasten.measure.latency import Race, race
 from hasten.measure.lock import quiet
 from hasten.measure.macs import count
 from hasten.measure.stand import Entrant, Stand
-from hasten.measure.threads import best_threads
+from hasten.measure.threads import beside, best_threads
 from hasten.model import TorchModel
 from hasten.recipe import Recipe
 from hasten.search.budget import outrun
@@ -184,12 +185,22 @@ class Bench:
 
     def _chosen(self, finalists: list[Trial]) -> Trial:
         """The fastest in a race of their own: a race that chooses flatters what it has chosen."""
-        if len(finalists) == 1:
-            return finalists[0]
+        entered = [one for t in finalists for one in self._with_threads(t)]
+        if len(entered) == 1:
+            return entered[0]
         with ExitStack() as own:
-            stands = [own.enter_context(self.stand(t)) for t in finalists]
+            stands = [own.enter_context(self.stand(t)) for t in entered]
             result = race(stands, launches=CHOOSING, seed=self.seed)
-        return finalists[min(range(len(finalists)), key=lambda i: result.latency(i).p50_ms)]
+        return entered[min(range(len(entered)), key=lambda i: result.latency(i).p50_ms)]
+
+    def _with_threads(self, trial: Trial) -> list[Trial]:
+        """The trial, and the same with the next numbers of threads: the sweep that chose was one launch."""
+        engine, found = self.engine(trial), [trial]
+        for number in beside(engine.threads, machine.threads()):
+            other = replace(engine, threads=number)
+            self._engines[str(other)] = other
+            found.append(replace(trial, engine=str(other)))
+        return found
 
     def eager(self, trial: Trial) -> bool:
         """Whether it is the torch model itself that runs."""
