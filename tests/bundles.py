@@ -10,12 +10,13 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from hasten.answer import Answer
 from hasten.bundle import Bundle
 from hasten.data import Data
 from hasten.engine import Engine
 from hasten.find import engine as find_engine
 from hasten.manifest import BLANK
-from hasten.pipeline import Answer, Pipeline
+from hasten.pipeline import Pipeline
 from hasten.stage import Stage
 
 FEATURES, HIDDEN, CLASSES = 6, 8, 3
@@ -64,6 +65,16 @@ def head(path: Path, batch: int | str = "N") -> Path:
     """features -> logits: the second half of `whole`."""
     nodes = [helper.make_node("MatMul", ["features", "head"], ["logits"])]
     inputs, outputs = {"features": [batch, HIDDEN]}, {"logits": [batch, CLASSES]}
+    return save(path, nodes, inputs, outputs, {"head": weights()["head"]})
+
+
+def pool(path: Path, frames: int) -> Path:
+    """features [N, frames, 8], their mean over time -> logits."""
+    nodes = [
+        helper.make_node("ReduceMean", ["features"], ["mean"], axes=[1], keepdims=0),
+        helper.make_node("MatMul", ["mean", "head"], ["logits"]),
+    ]
+    inputs, outputs = {"features": ["N", frames, HIDDEN]}, {"logits": ["N", CLASSES]}
     return save(path, nodes, inputs, outputs, {"head": weights()["head"]})
 
 

@@ -11,13 +11,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from hasten import cpp
+from hasten.answer import Answer
 from hasten.bundle import Bundle
 from hasten.cli import main
 from hasten.data import Data
 from hasten.diagnose.parity import parity
 from hasten.errors import InputError, MissingError
 from hasten.find import engine
-from hasten.pipeline import Answer, Pipeline
+from hasten.pipeline import Pipeline
 from hasten.prepare import Prepare
 from hasten.stage import Stage
 

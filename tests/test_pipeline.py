@@ -1,6 +1,7 @@
 """The pipeline: what it decides and how clearly, what it refuses, and that it survives JSON."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -8,14 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from hasten.answer import SURE, Answer
 from hasten.errors import InputError, MissingError
 from hasten.model import Signature, Tensor
-from hasten.pipeline import Answer, Pipeline, Window
+from hasten.pipeline import Pipeline, Window
 from hasten.prepare import Prepare
 
 
 def classes(**settings) -> Pipeline:
     return Pipeline(answer=Answer("classes", **settings))
+
+
+def margin(pipeline: Pipeline, outputs: dict) -> float | None:
+    """In the outputs' own unit."""
+    return pipeline.answer.margin(outputs, dict.fromkeys(outputs, 1.0))
 
 
 def signature(*shape) -> Signature:
@@ -32,22 +39,37 @@ def test_survives_json():
     assert Pipeline.from_json(json.loads(json.dumps(Pipeline().to_json()))) == Pipeline()
 
 
-@pytest.mark.parametrize(
-    ("pipeline", "what"),
-    [
-        (Pipeline(window=Window(1.0, 10.0, 1.0)), "the time window"),
-        (Pipeline(answer=Answer("boxes")), "answers as boxes"),
-        (Pipeline(answer=Answer("events")), "answers as events"),
-    ],
-)
-def test_refuses_what_needs_native_code(pipeline, what):
-    for use in (pipeline.require, lambda: pipeline.prepared({}), lambda: pipeline.decide({"y": np.zeros((1, 2))})):
-        with pytest.raises(MissingError) as refusal:
-            use()
-        assert str(refusal.value) == (
-            f"this version of hasten has no native code for {what}; "
-            "use arrays that are already prepared, or a newer version"
-        )
+def test_refuses_what_needs_native_code(monkeypatch: pytest.MonkeyPatch):
+    """Where the extension was not built: images, boxes and events are refused, classes of arrays are not."""
+    monkeypatch.setitem(sys.modules, "hasten._core", None)
+    for pipeline in (
+        Pipeline({"image": Prepare("image")}),
+        Pipeline(answer=Answer("boxes")),
+        Pipeline(answer=Answer("events")),
+    ):
+        with pytest.raises(MissingError, match="native code, which this installation lacks"):
+            pipeline.require()
+    Pipeline(window=Window(1.0, 10.0, 1.0), answer=Answer("classes")).require()
+
+
+WINDOW = Window(0.5, 6.0, 0.25)  # three frames
+
+
+def test_frames_of_a_window_are_prepared_as_they_would_be_alone():
+    how = Prepare("image", size=(4, 6), mean=(100.0,), std=(50.0,))
+    clips = np.random.default_rng(0).integers(0, 256, (2, 3, 9, 8, 3), np.uint8)
+    found = Pipeline({"clip": how}, WINDOW).prepared({"clip": clips})["clip"]
+    assert found.shape == (2, 3, 3, 4, 6)
+    for n in range(2):
+        np.testing.assert_array_equal(found[n], how(clips[n]))
+    np.testing.assert_array_equal(Pipeline({"clip": how}, WINDOW).prepare(clips[0]), found[0])
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 9, 8, 3), (9,)])
+def test_a_window_has_all_its_frames(shape: tuple):
+    with pytest.raises(InputError) as refusal:
+        Pipeline({"clip": Prepare("image")}, WINDOW).prepared({"clip": np.zeros(shape, np.uint8)})
+    assert str(refusal.value) == f"raw frames are uint8 {list(shape)}; the window has 3 frames: [N, 3, ...]"
 
 
 def test_an_array_is_prepared_already():
@@ -85,15 +107,15 @@ def test_a_threshold_is_on_the_activated_score(activation, low, high):
 def test_a_tensor_decides_nothing():
     outputs = {"y": np.zeros((3, 2))}
     assert Pipeline().decide(outputs) == [None] * 3
-    assert Pipeline().margin(outputs) is None
+    assert margin(Pipeline(), outputs) is None
 
 
 def test_margin_is_the_smallest_gap():
     scores = {"y": np.array([[9.0, 5.0, 4.5], [3.0, 1.0, 0.0]])}
-    assert classes().margin(scores) == 2.0
-    assert classes(top_k=2).margin(scores) == 0.5
-    assert classes(threshold=3.25).margin(scores) == 0.25
-    assert classes().margin({"y": np.ones((4, 1))}) is None
+    assert margin(classes(), scores) == 2.0
+    assert margin(classes(top_k=2), scores) == 0.5
+    assert margin(classes(threshold=3.25), scores) == 0.25
+    assert margin(classes(), {"y": np.ones((4, 1))}) == SURE
 
 
 @given(
@@ -105,10 +127,10 @@ def test_margin_is_the_smallest_gap():
 )
 def test_no_decision_changes_within_half_the_margin(scores, shift, activation, top_k, threshold):
     pipeline = classes(activation=activation, top_k=top_k, threshold=threshold)
-    margin = pipeline.margin({"y": scores})
-    assert margin is not None
-    if margin > 1e-6:
-        assert pipeline.decide({"y": scores + shift * margin}) == pipeline.decide({"y": scores})
+    far = margin(pipeline, {"y": scores})
+    assert far is not None
+    if 1e-6 < far < SURE:
+        assert pipeline.decide({"y": scores + shift * far}) == pipeline.decide({"y": scores})
 
 
 @pytest.mark.parametrize(
@@ -120,6 +142,34 @@ def test_no_decision_changes_within_half_the_margin(scores, shift, activation, t
             ("N",),
             "the pipeline answers with classes, but the first output is logits float32 [N]; "
             "scores [N, ..., classes] have to come first",
+        ),
+        (
+            Pipeline({"image": Prepare("image")}),
+            ("N", 4),
+            "the pipeline prepares images, and the input is image float32 [N, 3]; "
+            "images are [N, C, H, W], with a time window [N, frames, C, H, W]",
+        ),
+        (
+            Pipeline(window=Window(0.01, 10.0, 1.0)),
+            ("N", 4),
+            "the window has 0 frames; it has from 1 to 1000000",
+        ),
+        (
+            Pipeline(window=Window(2.0, 10.0, 1.0)),
+            ("N", 4),
+            "the window has 20 frames, and the inputs are image float32 [N, 3]; "
+            "an input with a time axis is [N, frames, ...]",
+        ),
+        (
+            Pipeline(answer=Answer("boxes")),
+            ("N", 4),
+            "the pipeline answers with boxes, but the outputs are logits float32 [N, 4]; "
+            "scores [N, boxes, classes] have to come first, then boxes [N, boxes, 4]",
+        ),
+        (
+            Pipeline(answer=Answer("events", on=0.25, off=0.5)),
+            ("N", 4),
+            "an event begins at 0.25 and ends below 0.5; let `off` be at most `on`",
         ),
         (
             classes(labels=("a", "b")),

@@ -23,8 +23,8 @@ constexpr const char* help = R"(usage: hasten-run BUNDLE INPUT...               
        hasten-run BUNDLE --verify               replay the golden cases
        hasten-run BUNDLE --bench [SECONDS]      time it on the golden samples (2 s), one JSON line
        hasten-run BUNDLE --load                 read and check it, and replay nothing
-       hasten-run BUNDLE INPUT --prepared OUT   write the prepared tensor as .npy
-       hasten-run BUNDLE INPUT --outputs FOLDER write the outputs as 0.npy, 1.npy ... beside answering
+       hasten-run BUNDLE INPUT --prepared FOLDER  write the prepared tensors as 0.npy, 1.npy ..., and infer nothing
+       hasten-run BUNDLE INPUT --outputs FOLDER   write the outputs as 0.npy, 1.npy ... beside answering
 
 INPUT is a file of samples [N, ...]: .npy, or raw values in C order where the shape is fixed but for N. Where the
 network has several inputs, it is NAME=FILE,NAME=FILE. --no-verify: start without replaying the golden cases.
@@ -129,11 +129,11 @@ Raw read_inputs(const std::string& word, const Signature& signature) {
     return raw;
 }
 
-// Indices as names, nested as they are.
-Json named(const Json& decision, const std::vector<std::string>& labels) {
+// Indices as names, nested as they are. Of boxes: each of [box, class] by its class.
+Json named(const Json& decision, const std::vector<std::string>& labels, bool boxes) {
     if (decision.is_number()) return labels.at(decision.get<std::size_t>());
     Json made = decision;
-    for (Json& item : made) item = named(item, labels);
+    for (Json& item : made) item = named(boxes ? item[1] : item, labels, false);
     return made;
 }
 
@@ -141,7 +141,7 @@ void tell(const std::string& input, const Answer& answer, const std::vector<std:
     for (std::size_t n = 0; n < answer.samples; ++n) {
         Json decision = Json::parse(answer.decision(n));
         Json line{{"input", input}, {"sample", n}, {"decision", decision}};
-        if (!labels.empty() && !decision.is_null()) line["labels"] = named(decision, labels);
+        if (!labels.empty() && !decision.is_null()) line["labels"] = named(decision, labels, answer.kind == Answer::Kind::boxes);
         std::printf("%s\n", line.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
     }
 }
@@ -209,6 +209,11 @@ Json bench(const Bundle& bundle, double seconds) {
             {"throughput_per_s", std::max(one, two)}};
 }
 
+void write_all(const std::string& folder, const std::vector<Array>& arrays) {
+    for (std::size_t k = 0; k < arrays.size(); ++k)
+        write_npy(folder + "/" + std::to_string(k) + ".npy", arrays[k].view());
+}
+
 void run(const Options& options) {
     Bundle bundle = Bundle::load(options.bundle, options.verify);
     if (options.load_only) return;
@@ -228,13 +233,10 @@ void run(const Options& options) {
         Raw raw = read_inputs(input, bundle.signature());
         Frame frame = bundle.frame(raw);
         if (!options.prepared.empty()) {
-            std::vector<Array> prepared = runner.prepare(frame);
-            if (prepared.size() != 1) throw usage("--prepared is for networks of one input");
-            write_npy(options.prepared, prepared[0].view());
+            write_all(options.prepared, runner.prepare(frame));
         } else {
             runner.run(frame, answer);
-            for (std::size_t k = 0; !options.outputs.empty() && k < answer.outputs.size(); ++k)
-                write_npy(options.outputs + "/" + std::to_string(k) + ".npy", answer.outputs[k].view());
+            if (!options.outputs.empty()) write_all(options.outputs, answer.outputs);
             tell(input, answer, bundle.labels());
         }
     }

@@ -13,7 +13,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "Answer": "pipeline",
+    "Answer": "answer",
     "Budget": "search.budget",
     "Bundle": "bundle",
     "Data": "data",

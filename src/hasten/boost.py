@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hasten import files, find
+from hasten.answer import Answer
 from hasten.bundle import Bundle, is_bundle
 from hasten.engine import Engine
 from hasten.errors import HastenError, InputError, MissingError
 from hasten.golden import CASES, Undecided
 from hasten.measure.machine import conditions
-from hasten.pipeline import Answer
 from hasten.recipe import Recipe
 from hasten.report.html import page, require
 from hasten.search.bench import Bench, failed, finalists_of

@@ -18,9 +18,9 @@ from hasten.data import Data
 from hasten.engine import Session
 from hasten.errors import HastenError, InputError
 from hasten.golden import Golden
-from hasten.model import Arrays, Signature
-from hasten.pipeline import Pipeline
-from hasten.stage import Stage, answer
+from hasten.model import Arrays, Signature, Tensor
+from hasten.pipeline import Pipeline, Window
+from hasten.stage import Stage, Unless, run
 
 REPORT = "report.html"
 
@@ -152,7 +152,9 @@ class Bundle:
             with files.writing(target):
                 aside.mkdir(parents=True)
                 placed = tuple(replace(s, file=Path(shutil.copyfile(s.file, aside / f"{s.name}.onnx"))) for s in stages)
-                with cls(aside, _signature(stages), placed, pipeline, recipe, measurements, conditions) as draft:
+                with cls(
+                    aside, _signature(stages, pipeline.window), placed, pipeline, recipe, measurements, conditions
+                ) as draft:
                     draft._fill(cases, report)
                 cls.load(aside).close()
                 files.replace_folder(aside, target)
@@ -194,6 +196,12 @@ class Bundle:
                     raise InputError(
                         f"stage {stage.name!r} takes {tensor}, which nothing before it gives", manifest.AGAIN
                     )
+            if stage.when in ("frame", "window") and not self.pipeline.window:
+                raise InputError(
+                    f"stage {stage.name!r} runs by {stage.when!r}, and the pipeline has no window", manifest.AGAIN
+                )
+            if stage.unless:
+                _check_unless(stage, stage.unless, known)
             known |= {t.name: t.dtype for t in stage.signature.outputs}
         for tensor in self.signature.outputs:
             if known.get(tensor.name) != tensor.dtype:
@@ -213,8 +221,8 @@ class Bundle:
     def _infer(self, prepared: Arrays) -> dict[str, np.ndarray]:
         """Prepared tensors through all stages; outputs in the order of the signature."""
         tensors = dict(prepared)
-        for session in self._sessions:
-            tensors |= answer(session, {t.name: tensors[t.name] for t in session.signature.inputs})
+        for stage, session in zip(self.stages, self._sessions, strict=True):
+            tensors |= run(stage, session, tensors)
         return {t.name: tensors[t.name] for t in self.signature.outputs}
 
     def close(self) -> None:
@@ -231,10 +239,34 @@ class Bundle:
         self.close()
 
 
-def _signature(stages: Sequence[Stage]) -> Signature:
+def _check_unless(stage: Stage, unless: Unless, known: Mapping[str, str]) -> None:
+    if unless.output not in known:
+        raise InputError(
+            f"stage {stage.name!r} looks at {unless.output!r}, which nothing before it gives", manifest.AGAIN
+        )
+    for tensor in stage.signature.outputs:
+        if known.get(tensor.name) != tensor.dtype:
+            raise InputError(
+                f"stage {stage.name!r} is left out at times, and nothing before it gives {tensor}", manifest.AGAIN
+            )
+
+
+def _signature(stages: Sequence[Stage], window: Window | None) -> Signature:
     """Of all stages together: inputs that no stage gives, outputs that no later stage takes."""
-    given = {t.name for s in stages for t in s.signature.outputs}
-    taken = {t.name for s in stages for t in s.signature.inputs}
-    inputs = {t.name: t for s in stages for t in s.signature.inputs if t.name not in given}
-    outputs = {t.name: t for s in stages for t in s.signature.outputs if t.name not in taken}
-    return Signature(tuple(inputs.values()), tuple(outputs.values()))
+    given: set[str] = set()
+    taken: set[str] = set()
+    inputs: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
+    for stage in stages:
+        taken |= {t.name for t in stage.signature.inputs}
+        inputs |= {t.name: _outside(t, stage, window) for t in stage.signature.inputs if t.name not in given}
+        given |= {t.name for t in stage.signature.outputs}
+        outputs |= {t.name: _outside(t, stage, window) for t in stage.signature.outputs}
+    return Signature(tuple(inputs.values()), tuple(t for n, t in outputs.items() if n not in taken))
+
+
+def _outside(tensor: Tensor, stage: Stage, window: Window | None) -> Tensor:
+    """A tensor of a stage as the bundle has it: a frame stage knows nothing of time."""
+    if stage.when != "frame" or window is None:
+        return tensor
+    return replace(tensor, shape=(*tensor.shape[:1], window.length, *tensor.shape[1:]))

@@ -51,7 +51,7 @@ class Case:
     prepared: Mapping[str, str]
     output: Mapping[str, str]
     decision: Sequence[Any]  # one a sample, as Pipeline.decide gives it
-    margin: float | None  # as Pipeline.margin gives it
+    margin: float | None  # in tolerances, as Answer.margin gives it
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,6 @@ class Golden:
                     yield f"case {case.id} has other {part} arrays than {sorted(names)}"
                 if strange := sorted(set(arrays.values()) - set(digests)):
                     yield f"case {case.id} names {strange[0]}, which is no file of the bundle"
-            if not _clear(case.margin, self.tolerance[signature.outputs[0].name]):
-                yield f"the margin of case {case.id} is less than {MARGIN:g} tolerances"
 
     @classmethod
     def make(
@@ -106,7 +104,15 @@ class Golden:
         """
         share = max(SHARES.get(p, SHARES["bf16"]) for p in precisions)
         chosen, tolerance = _choose(data, signature, pipeline, run, share)
-        cases = [_store(folder, f"{i:03d}", signature, pipeline, raw, output) for i, (raw, output) in enumerate(chosen)]
+        cases = [
+            Case(
+                f"{i:03d}",
+                *_stored(folder, f"{i:03d}", signature, pipeline, raw, output),
+                pipeline.decide(output),
+                pipeline.answer.margin(output, tolerance),
+            )
+            for i, (raw, output) in enumerate(chosen)
+        ]
         golden = cls(tolerance, tuple(cases))
         files.write(folder / INDEX, manifest.dumps(asdict(golden)))
         return golden
@@ -176,7 +182,7 @@ def _choose(
         if len(pairs) < min(_SCALE_RUNS, len(data)):
             continue
         tolerance = _tolerances([o for _, o in pairs[:_SCALE_RUNS]], share)
-        clear = [(r, o) for r, o in pairs if _clear(pipeline.margin(o), tolerance[signature.outputs[0].name])]
+        clear = [(r, o) for r, o in pairs if _clear(pipeline.answer.margin(o, tolerance))]
         if len(clear) >= CASES:
             return clear[:CASES], tolerance
     raise Undecided(
@@ -198,11 +204,13 @@ def _tolerances(outputs: Sequence[Arrays], share: float) -> dict[str, float]:
     return {name: one(name) for name in outputs[0]}
 
 
-def _clear(margin: float | None, tolerance: float) -> bool:
-    return margin is None or (margin > 0 and margin >= MARGIN * tolerance)
+def _clear(margin: float | None) -> bool:
+    return margin is None or margin >= MARGIN
 
 
-def _store(folder: Path, name: str, signature: Signature, pipeline: Pipeline, raw: Arrays, output: Arrays) -> Case:
+def _stored(
+    folder: Path, name: str, signature: Signature, pipeline: Pipeline, raw: Arrays, output: Arrays
+) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
     def save(part: Part, arrays: Arrays) -> dict[str, str]:
         plain = all(_SAFE.fullmatch(tensor) for tensor in arrays)
         paths = {t: f"golden/{name}/{part}.{t if plain else place}.npy" for place, t in enumerate(arrays)}
@@ -211,8 +219,7 @@ def _store(folder: Path, name: str, signature: Signature, pipeline: Pipeline, ra
         return paths
 
     prepared = {t.name: pipeline.prepared(raw)[t.name] for t in signature.inputs}
-    parts = (save("raw", raw), save("prepared", prepared), save("output", output))
-    return Case(name, *parts, pipeline.decide(output), pipeline.margin(output))
+    return save("raw", raw), save("prepared", prepared), save("output", output)
 
 
 def _save(array: np.ndarray, path: Path) -> None:

@@ -7,9 +7,12 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from hasten.errors import InputError, MissingError
+from hasten.answer import Answer
+from hasten.errors import InputError
 from hasten.model import Arrays, Signature
 from hasten.prepare import Prepare, native
+
+MOST_FRAMES = 1_000_000  # of a window
 
 
 @dataclass(frozen=True)
@@ -22,20 +25,24 @@ class Window:
     max_gap_s: float = 0.5  # a longer gap withholds the window
     padding: Literal["wait", "repeat"] = "wait"  # before the first full window: no answer, or the first frame repeated
 
+    @property
+    def length(self) -> int:
+        """Frames in a window."""
+        return math.floor(self.seconds * self.fps + 0.5)
 
-@dataclass(frozen=True)
-class Answer:
-    """How outputs become an answer. `tensor`: as they are; `classes`: the best of the first output's scores."""
+    def check(self, signature: Signature) -> None:
+        """See that some input has as many frames.
 
-    kind: Literal["tensor", "classes", "boxes", "events"] = "tensor"
-    activation: Literal["none", "softmax", "sigmoid"] = "none"  # from the first output to scores
-    labels: tuple[str, ...] = ()  # names of the classes, for people; empty where there are none
-    top_k: int = 1
-    threshold: float | None = None  # lowest score reported; None: however low
-    iou: float = 0.5  # overlap above which the weaker box is suppressed
-    on: float = 0.5  # an event begins at or above this score ...
-    off: float = 0.5  # ... and ends below this one
-    refractory_s: float = 0.0  # time after an event in which no other begins
+        Raises:
+            InputError: none has, or there are too few or too many of them.
+        """
+        if not 1 <= self.length <= MOST_FRAMES:
+            raise InputError(f"the window has {self.length} frames", f"it has from 1 to {MOST_FRAMES}")
+        if not any(isinstance(n, str) or n == self.length for t in signature.inputs for n in t.shape[1:2]):
+            raise InputError(
+                f"the window has {self.length} frames, and the inputs are {', '.join(map(str, signature.inputs))}",
+                "an input with a time axis is [N, frames, ...]",
+            )
 
 
 @dataclass(frozen=True)
@@ -44,49 +51,43 @@ class Pipeline:
 
     inputs: Mapping[str, Prepare] = field(default_factory=dict)  # by name; one not named is an array
     window: Window | None = None
-    answer: Answer = Answer()
+    answer: Answer = field(default_factory=Answer)
 
     def require(self) -> None:
-        """See that this build can honour every stage.
+        """See that this installation can honour every part.
 
         Raises:
-            MissingError: a part needs native code that this installation lacks, or that this version has not.
+            MissingError: a part needs native code that this installation lacks.
         """
         for name, how in self.inputs.items():
             if how.kind == "image":
                 native(f"the image {name!r}")
-        wanted = ["the time window"] if self.window else []
-        wanted += [f"answers as {self.answer.kind}"] if self.answer.kind not in ("tensor", "classes") else []
-        if wanted:
-            raise MissingError(
-                f"this version of hasten has no native code for {', '.join(wanted)}",
-                "use arrays that are already prepared, or a newer version",
-            )
+        self.answer.require()
 
     def check(self, signature: Signature) -> None:
         """See that the pipeline speaks of this network's inputs, outputs and classes.
 
         Raises:
-            InputError: it names an input that is not there, scores that are none, or a wrong number of labels.
+            InputError: it names an input that is not there or takes no images, or as Answer.check.
         """
-        inputs = [t.name for t in signature.inputs]
-        if strange := sorted(set(self.inputs) - set(inputs)):
-            raise InputError(f"the pipeline prepares {strange[0]!r}", f"the network's inputs are {inputs}")
-        if self.answer.kind == "classes":
-            first = signature.outputs[0]
-            if len(first.shape) < 2:
+        inputs = {t.name: t for t in signature.inputs}
+        for name, how in sorted(self.inputs.items()):
+            if name not in inputs:
+                raise InputError(f"the pipeline prepares {name!r}", f"the network's inputs are {list(inputs)}")
+            axes = 5 if self.window else 4
+            if how.kind == "image" and len(inputs[name].shape) != axes:
                 raise InputError(
-                    f"the pipeline answers with classes, but the first output is {first}",
-                    "scores [N, ..., classes] have to come first",
+                    f"the pipeline prepares images, and the input is {inputs[name]}",
+                    "images are [N, C, H, W], with a time window [N, frames, C, H, W]",
                 )
-            if self.answer.labels and first.shape[-1] != len(self.answer.labels):
-                raise InputError(
-                    f"the pipeline has {len(self.answer.labels)} labels, and the first output is {first}",
-                    "give one label for each class",
-                )
+        if self.window:
+            self.window.check(signature)
+        self.answer.check(signature)
 
     def prepared(self, raw: Arrays) -> Arrays:
         """Raw inputs by name, [N, ...] each -> the tensors that the network takes.
+
+        With a time window an image input is [N, frames, ...], the frames of a window in order of time.
 
         Raises:
             MissingError: as `require`.
@@ -99,10 +100,10 @@ class Pipeline:
         """One raw image, as a training loader reads it, -> the tensor of the only image among the inputs.
 
         Args:
-            image: uint8 [H, W, 3], [H, W], or [H * 3 / 2, W]; see Prepare.
+            image: uint8 [H, W, 3], [H, W], or [H * 3 / 2, W]; see Prepare. With a time window [frames, ...] of these.
 
         Returns:
-            [C, H, W] or [H, W, C], without the batch.
+            [C, H, W] or [H, W, C], without the batch; with a time window [frames, ...] of these.
 
         Raises:
             InputError: the pipeline has no image, or several; or as `prepared`.
@@ -114,60 +115,22 @@ class Pipeline:
 
     def _one(self, name: str, array: np.ndarray) -> np.ndarray:
         how = self.inputs.get(name)
-        return array if how is None or how.kind == "array" else how(array)
+        if how is None or how.kind == "array":
+            return array
+        if self.window is None:
+            return how(array)
+        if array.ndim < 2 or array.shape[1] != self.window.length:
+            raise InputError(
+                f"raw frames are {array.dtype.name} {list(array.shape)}",
+                f"the window has {self.window.length} frames: [N, {self.window.length}, ...]",
+            )
+        tensor = how(array.reshape(-1, *array.shape[2:]))
+        return tensor.reshape(*array.shape[:2], *tensor.shape[1:])
 
     def decide(self, outputs: Arrays) -> list[Any]:
-        """Decisions, one a sample.
-
-        Args:
-            outputs: by name, in the order of the signature; the first decides: scores [N, ..., classes].
-
-        Returns:
-            N times: None for `tensor`; for `classes` the indices of the best `top_k` whose score reaches the threshold,
-            best first, equal scores in the order of the classes, in lists nested like the axes between.
-        """
+        """Decisions, one a sample; see Answer.decide."""
         self.require()
-        first = np.asarray(next(iter(outputs.values())))
-        if self.answer.kind == "tensor":
-            return [None] * len(first)
-        rows = first.reshape(-1, first.shape[-1]).astype(np.float64)
-        order = np.argsort(-rows, axis=1, kind="stable")[:, : self.answer.top_k]
-        scores = np.take_along_axis(self._scores(rows), order, axis=1)
-        lowest = -math.inf if self.answer.threshold is None else self.answer.threshold
-        best: list[Any] = [
-            [int(c) for c, s in zip(line, score, strict=True) if s >= lowest]
-            for line, score in zip(order, scores, strict=True)
-        ]
-        for length in reversed(first.shape[1:-1]):
-            best = [best[i : i + length] for i in range(0, len(best), length)]
-        return best
-
-    def margin(self, outputs: Arrays) -> float | None:
-        """How far the first output is from another decision, in its own unit; None where nothing is decided.
-
-        The smallest gap between neighbours among the best `top_k` + 1, and between a score and the threshold. No
-        decision changes while every value moves by less than half of it: the slope of an activation is at most 1, so
-        an error in the output is never smaller than the one that it makes in a score.
-        """
-        first = np.asarray(next(iter(outputs.values())))
-        if self.answer.kind != "classes":
-            return None
-        rows = -np.sort(-first.reshape(-1, first.shape[-1]).astype(np.float64), axis=1)
-        best = rows[:, : self.answer.top_k + 1]
-        gaps = best[:, :-1] - best[:, 1:]
-        if self.answer.threshold is not None:
-            scores = self._scores(rows)[:, : self.answer.top_k]
-            gaps = np.concatenate([gaps, np.abs(scores - self.answer.threshold)], axis=1)
-        return float(gaps.min()) if gaps.size else None
-
-    def _scores(self, rows: np.ndarray) -> np.ndarray:
-        """Activated rows f64 [N, classes]."""
-        if self.answer.activation == "softmax":
-            powers = np.exp(rows - rows.max(axis=1, keepdims=True))
-            return np.asarray(powers / powers.sum(axis=1, keepdims=True))
-        if self.answer.activation == "sigmoid":
-            return np.asarray(0.5 * (1 + np.tanh(rows / 2)))  # 1 / (1 + exp(-x)) without its overflow
-        return rows
+        return self.answer.decide(outputs)
 
     def to_json(self) -> dict[str, Any]:
         return {

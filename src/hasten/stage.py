@@ -8,6 +8,7 @@ from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 import numpy as np
 
 from hasten import find
+from hasten.answer import activated
 from hasten.engine import Engine, Session
 from hasten.errors import HastenError, InputError, MissingError
 from hasten.measure.machine import threads
@@ -29,8 +30,8 @@ class Unless:
 class Stage:
     """Stages run in order and hand each other tensors by name.
 
-    `always`: once for each batch of samples; `frame`: once a sampled frame, feeding a ring; `window`: once a full
-    window of them; `unless`: on the samples of which an earlier stage was not sure.
+    `always`: once for each batch of samples; `frame`: once for each frame of a window, so that its tensors have no axis
+    of time; `window`: once a full window; `unless`: on the samples of which an earlier stage was not sure.
     """
 
     name: str
@@ -54,13 +55,8 @@ class Stage:
         """See that this installation can run the stage.
 
         Raises:
-            MissingError: the engine is missing here, or it runs at a time that this version knows nothing of.
+            MissingError: the engine is missing here.
         """
-        if self.when != "always":
-            raise MissingError(
-                f"this version of hasten does not run stages by {self.when!r}, as {self.name!r} wants",
-                "pip install --upgrade hasten",
-            )
         if reason := self.engine.missing():
             raise MissingError(f"the engine {_name(self.engine)} cannot run here", reason)
 
@@ -105,6 +101,58 @@ class Stage:
         unless = Unless(**data["unless"]) if data["unless"] else None
         signature = Signature.from_json(data["signature"])
         return cls(data["name"], folder / data["file"], engine, signature, data["when"], unless)
+
+
+def run(stage: Stage, session: Session, tensors: Arrays) -> dict[str, np.ndarray]:
+    """What a stage makes of the tensors known so far, [N, ...] each; [N, frames, ...] for a frame stage.
+
+    Raises:
+        InputError: tensors that do not fit, or the engine fails on them.
+    """
+    feed = {t.name: tensors[t.name] for t in stage.signature.inputs}
+    if stage.when == "frame":
+        return _by_frame(stage, session, feed)
+    if stage.unless:
+        return _unless(stage, stage.unless, session, feed, tensors)
+    return answer(session, feed)
+
+
+def _by_frame(stage: Stage, session: Session, feed: Arrays) -> dict[str, np.ndarray]:
+    fronts = {a.shape[:2] for a in feed.values()}
+    front = next(iter(fronts))
+    if len(fronts) != 1 or len(front) != 2:
+        raise InputError(
+            f"stage {stage.name!r} runs by frame, and its inputs have no time in common",
+            "give inputs [N, frames, ...] of as many frames as each other",
+        )
+    outputs = answer(session, {name: a.reshape(-1, *a.shape[2:]) for name, a in feed.items()})
+    return {name: a.reshape(*front, *a.shape[1:]) for name, a in outputs.items()}
+
+
+def _unless(stage: Stage, unless: Unless, session: Session, feed: Arrays, tensors: Arrays) -> dict[str, np.ndarray]:
+    """Its outputs in the place of those of the same name, for the samples of which `unless.output` is not sure."""
+    judged = tensors[unless.output]
+    counts = {a.shape[:1] for a in (*feed.values(), judged)}
+    if len(counts) != 1 or not judged.ndim:
+        raise InputError(
+            f"stage {stage.name!r} runs on single samples, and its inputs are none",
+            "give inputs that have as many samples as each other",
+        )
+    rows = judged.reshape(len(judged), -1, judged.shape[-1] if judged.ndim > 1 else 1).astype(np.float64)
+    scores = activated(rows, unless.activation)
+    unsure = np.flatnonzero(~(scores.max(axis=2) >= unless.threshold).all(axis=1))
+    whole = {t.name: tensors[t.name] for t in stage.signature.outputs}
+    if not len(unsure):
+        return whole
+    made = {name: a.copy() for name, a in whole.items()}
+    for name, part in answer(session, {n: a[unsure] for n, a in feed.items()}).items():
+        if part.dtype != made[name].dtype or part.shape != (len(unsure), *made[name].shape[1:]):
+            raise InputError(
+                f"stage {stage.name!r} gives {name!r} {list(part.shape)} in the place of {list(made[name].shape)}",
+                "make the bundle again",
+            )
+        made[name][unsure] = part
+    return made
 
 
 def answer(session: Session, feed: Arrays) -> dict[str, np.ndarray]:

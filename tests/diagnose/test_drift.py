@@ -4,8 +4,9 @@ from dataclasses import fields, replace
 
 import pytest
 
+from hasten.answer import Answer
 from hasten.diagnose.drift import drift
-from hasten.pipeline import Answer, Pipeline, Window
+from hasten.pipeline import Pipeline, Window
 from hasten.prepare import Prepare
 
 IMAGE = Prepare("image", size=(8, 8), mean=(1.0,), std=(2.0,))

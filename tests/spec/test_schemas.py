@@ -9,11 +9,12 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from hasten import manifest
+from hasten.answer import Answer
 from hasten.errors import InputError
 from hasten.golden import Case, Golden
 from hasten.measure.machine import conditions
 from hasten.model import Signature, Tensor
-from hasten.pipeline import Answer, Pipeline, Prepare, Window
+from hasten.pipeline import Pipeline, Prepare, Window
 from hasten.search.trial import Trial
 from hasten.stage import Stage, Unless
 

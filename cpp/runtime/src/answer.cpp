@@ -11,7 +11,7 @@ std::vector<int> Answer::classes(std::size_t sample, std::size_t row) const {
 }
 
 std::string Answer::decision(std::size_t sample) const {
-    if (ends.empty() && !rows) return "null";
+    if (kind == Kind::tensor) return "null";
     std::string text;
     for (std::size_t row = 0; row < rows; ++row) {
         // A bracket for each axis that begins or ends with this row.
@@ -23,8 +23,12 @@ std::string Answer::decision(std::size_t sample) const {
             if ((row + 1) % block == 0) closed += ']';
         }
         text += (row ? ", " : "") + opened + '[';
-        const char* between = "";
-        for (int index : classes(sample, row)) text += between + std::to_string(index), between = ", ";
+        std::size_t k = sample * rows + row, first = k ? ends[k - 1] : 0;
+        for (std::size_t i = first; i < ends[k]; ++i) {
+            std::string index = std::to_string(best[i]);
+            text += i > first ? ", " : "";
+            text += kind == Kind::boxes ? '[' + index + ", " + std::to_string(labels[i]) + ']' : index;
+        }
         text += ']' + closed;
     }
     return text.empty() ? "[]" : text;

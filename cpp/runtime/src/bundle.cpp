@@ -15,17 +15,6 @@ int settled(const Json& settings) {
     return wanted ? std::min(wanted, most) : most;
 }
 
-void check_times(const Json& stages) {
-    for (const Json& stage : stages) {
-        std::string when = stage["when"];
-        if (when != "always" && when != "unless")
-            throw Error(Error::missing,
-                        "this version of hasten does not run stages by " + repr(when) + ", as " +
-                            repr(stage["name"]) + " wants",
-                        "pip install --upgrade hasten");
-    }
-}
-
 std::set<std::string> keys(const Json& object) {
     std::set<std::string> found;
     for (const auto& [key, value] : object.get_ref<const Json::object_t&>()) found.insert(key);
@@ -60,7 +49,6 @@ Bundle read(const std::string& path, bool verify, const Engines& known) {
     made->signature = signature_of(data["signature"]);
     made->stages = Stages::of(data, made->signature, known);
     made->pipeline = Pipeline::of(data["pipeline"], made->signature);
-    check_times(data["stages"]);
     made->stages.require();
     made->golden = Golden::read(made->folder, made->signature, keys(data["files"]));
     Bundle bundle(std::move(made));
@@ -120,7 +108,7 @@ Frame Bundle::frame(const std::vector<std::pair<std::string, Array>>& raw) const
             frame.add(name, array.view());
             continue;
         }
-        images_of(array.view(), how->second.source, images);
+        images_of(array.view(), how->second.source, contents_->pipeline.frames, images);
         if (images.empty()) throw Error(Error::input, "there are no samples in the feed", "give at least one");
         for (const Image& image : images) frame.add(name, image);
     }

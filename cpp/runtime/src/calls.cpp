@@ -2,6 +2,21 @@
 #include "contents.h"
 
 namespace hasten {
+namespace {
+
+// [N * frames, ...] -> [N, frames, ...]
+void fold(Array& tensor, std::size_t frames) {
+    const Shape& flat = tensor.shape();
+    if (flat[0] % frames)
+        throw Error(Error::input,
+                    std::to_string(flat[0]) + " images were given, and a window has " + std::to_string(frames),
+                    "give whole windows, in order of time");
+    Shape shape{flat[0] / frames, frames};
+    for (std::size_t i = 1; i < flat.rank(); ++i) shape.push(flat[i]);
+    tensor.reshape(shape);
+}
+
+}  // namespace
 
 Calls::Calls(std::shared_ptr<const Bundle::Contents> contents)
     : contents_(std::move(contents)), flow_(contents_->stages, contents_->models()) {
@@ -34,6 +49,7 @@ void Calls::prepare(const Frame& frame) {
                         images ? "this model takes it prepared, as an array" : "this model takes it as images");
         if (images) {
             preparations_[i]->run(raw.images, input(i));
+            if (contents_->pipeline.frames) fold(input(i), contents_->pipeline.frames);
         } else if (raw.array.shape.rank() && raw.array.shape[0] == 0) {
             throw Error(Error::input, "there are no samples in the feed", "give at least one");
         } else {
@@ -48,7 +64,7 @@ void Calls::answer(Answer& to) {
     const auto& outputs = contents_->stages.outputs;
     to.outputs.resize(outputs.size());
     for (std::size_t k = 0; k < outputs.size(); ++k) to.outputs[k].assign(flow_.tensor(outputs[k]).view());
-    decision_.run(contents_->pipeline, to.outputs[0], to);
+    decision_.run(contents_->pipeline, to);
 }
 
 }  // namespace hasten

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "signature.h"
 
@@ -11,6 +12,7 @@ namespace {
 
 constexpr std::size_t most_bytes = 256 << 20;  // of one prepared image
 constexpr std::size_t most_side = 1 << 20;    // pixels
+constexpr int most_frames = 1000000;           // of a window
 constexpr const char* newer = "use arrays that are already prepared, or a newer version";
 
 // A word of the bundle in lower case and without dots: BT.601 is bt601.
@@ -55,29 +57,72 @@ std::string joined(const std::vector<std::string>& names) {
     return text;
 }
 
-void check_names(const Json& prepare, const Signature& signature) {
-    std::vector<std::string> strange;
-    std::string inputs;
-    for (const Tensor& t : signature.inputs) inputs += (inputs.empty() ? "" : ", ") + repr(t.name);
-    for (const auto& [name, how] : prepare.get_ref<const Json::object_t&>())
-        if (std::none_of(signature.inputs.begin(), signature.inputs.end(),
-                         [&n = name](const Tensor& t) { return t.name == n; }))
-            strange.push_back(name);
-    if (!strange.empty())
-        throw Error(Error::input,
-                    "the pipeline prepares " + repr(*std::min_element(strange.begin(), strange.end())),
-                    "the network's inputs are [" + inputs + "]");
+std::string joined(const std::vector<Tensor>& tensors) {
+    std::vector<std::string> words;
+    for (const Tensor& t : tensors) words.push_back(shown(t));
+    return joined(words);
 }
 
-void check_classes(const Json& answer, const Tensor& first) {
+void check_inputs(const Json& prepare, const Signature& signature, bool window) {
+    std::vector<std::string> names;
+    for (const Tensor& t : signature.inputs) names.push_back(repr(t.name));
+    for (const auto& [name, how] : prepare.get_ref<const Json::object_t&>()) {
+        auto input = std::find_if(signature.inputs.begin(), signature.inputs.end(),
+                                  [&n = name](const Tensor& t) { return t.name == n; });
+        if (input == signature.inputs.end())
+            throw Error(Error::input, "the pipeline prepares " + repr(name),
+                        "the network's inputs are [" + joined(names) + "]");
+        if (how["kind"] == "image" && input->shape.size() != (window ? 5 : 4))
+            throw Error(Error::input, "the pipeline prepares images, and the input is " + shown(*input),
+                        "images are [N, C, H, W], with a time window [N, frames, C, H, W]");
+    }
+}
+
+// The frames of a window, of which some input has as many.
+std::size_t frames_of(const Json& window, const Signature& signature) {
+    double frames = std::floor(window["seconds"].get<double>() * window["fps"].get<double>() + 0.5);
+    std::string count = shown(frames, 17);
+    if (!(frames >= 1 && frames <= most_frames))
+        throw Error(Error::input, "the window has " + count + " frames",
+                    "it has from 1 to " + std::to_string(most_frames));
+    auto has_time = [&](const Tensor& t) {
+        std::size_t length = t.shape.size() > 1 ? t.shape[1].length : 1;
+        return t.shape.size() > 1 && (!length || length == static_cast<std::size_t>(frames));
+    };
+    if (std::none_of(signature.inputs.begin(), signature.inputs.end(), has_time))
+        throw Error(Error::input, "the window has " + count + " frames, and the inputs are " + joined(signature.inputs),
+                    "an input with a time axis is [N, frames, ...]");
+    return static_cast<std::size_t>(frames);
+}
+
+bool is_same(const Axis& a, const Axis& b) { return a.length == b.length && a.name == b.name; }
+
+bool are_boxes(const std::vector<Tensor>& outputs) {
+    if (outputs.size() < 2) return false;
+    const auto &scores = outputs[0].shape, &boxes = outputs[1].shape;
+    return scores.size() == 3 && boxes.size() == 3 && is_same(scores[0], boxes[0]) && is_same(scores[1], boxes[1]) &&
+           boxes[2].length == 4;
+}
+
+void check_answer(const Json& answer, const std::vector<Tensor>& outputs) {
+    std::string kind = answer["kind"];
+    const Tensor& first = outputs[0];
     std::size_t labels = answer["labels"].size();
+    if (kind == "tensor") return;
     if (first.shape.size() < 2)
-        throw Error(Error::input, "the pipeline answers with classes, but the first output is " + shown(first),
+        throw Error(Error::input, "the pipeline answers with " + kind + ", but the first output is " + shown(first),
                     "scores [N, ..., classes] have to come first");
     if (labels && first.shape.back().length != labels)
         throw Error(Error::input,
                     "the pipeline has " + std::to_string(labels) + " labels, and the first output is " + shown(first),
                     "give one label for each class");
+    if (kind == "boxes" && !are_boxes(outputs))
+        throw Error(Error::input, "the pipeline answers with boxes, but the outputs are " + joined(outputs),
+                    "scores [N, boxes, classes] have to come first, then boxes [N, boxes, 4]");
+    double on = answer["on"].get<double>(), off = answer["off"].get<double>();
+    if (kind == "events" && off > on)
+        throw Error(Error::input, "an event begins at " + shown(on, 6) + " and ends below " + shown(off, 6),
+                    "let `off` be at most `on`");
 }
 
 float half(std::uint16_t bits) {
@@ -88,6 +133,8 @@ float half(std::uint16_t bits) {
     return bits >> 15 ? -size : size;
 }
 
+double ranked(double value) { return std::isnan(value) ? -INFINITY : value; }
+
 template <class T> T value(const Array& array, std::size_t at) { return array.as<T>()[at]; }
 
 }  // namespace
@@ -97,21 +144,21 @@ Activation activation_of(const std::string& name) {
 }
 
 Pipeline Pipeline::of(const Json& data, const Signature& signature) {
-    const Json& answer = data["answer"];
-    check_names(data["inputs"], signature);
+    using Kind = Answer::Kind;
+    const Json &answer = data["answer"], &window = data["window"];
     Pipeline made;
-    made.classes = answer["kind"] == "classes";
-    if (made.classes) check_classes(answer, signature.outputs[0]);
-    std::vector<std::string> wanted;
-    if (!data["window"].is_null()) wanted.push_back("the time window");
-    if (!made.classes && answer["kind"] != "tensor")
-        wanted.push_back("answers as " + answer["kind"].get<std::string>());
-    if (!wanted.empty())
-        throw Error(Error::missing, "this version of hasten has no native code for " + joined(wanted), newer);
+    check_inputs(data["inputs"], signature, window.is_object());
+    if (window.is_object()) made.frames = frames_of(window, signature);
+    check_answer(answer, signature.outputs);
+    made.kind = one_of<Kind>(answer["kind"], {{"tensor", Kind::tensor}, {"classes", Kind::classes},
+                                              {"boxes", Kind::boxes}, {"events", Kind::events}});
     for (const auto& [name, how] : data["inputs"].get_ref<const Json::object_t&>())
         if (how["kind"] == "image") made.images.emplace(name, prepare_of(how));
     made.labels = answer["labels"].get<std::vector<std::string>>();
-    made.best.top_k = answer["top_k"].get<std::size_t>();
+    made.best.top_k = answer["top_k"].is_number() ? answer["top_k"].get<std::size_t>()
+                      : made.kind == Kind::boxes  ? std::numeric_limits<std::size_t>::max()
+                                                  : 1;
+    made.iou = answer["iou"].get<double>(), made.on = answer["on"].get<double>();
     made.best.activation = activation_of(answer["activation"]);
     if (answer["threshold"].is_number()) made.best.threshold = answer["threshold"].get<double>();
     return made;
@@ -138,9 +185,18 @@ void Preparation::run(const std::vector<Image>& images, Array& tensor) {
     }
 }
 
-void images_of(const View& array, Format source, std::vector<Image>& images) {
+void images_of(const View& array, Format source, std::size_t frames, std::vector<Image>& images) {
     const char* const names[] = {"RGB", "BGR", "grey", "I420", "NV12"};
-    const Shape& shape = array.shape;
+    Shape shape = array.shape;
+    if (frames) {
+        if (shape.rank() < 2 || shape[1] != frames)
+            throw Error(Error::input, std::string("raw frames are ") + name_of(array.dtype) + " " + shown(shape),
+                        "the window has " + std::to_string(frames) + " frames: [N, " + std::to_string(frames) +
+                            ", ...]");
+        Shape flat{shape[0] * shape[1]};
+        for (std::size_t i = 2; i < shape.rank(); ++i) flat.push(shape[i]);
+        shape = flat;
+    }
     const std::string name = names[static_cast<int>(source)];
     bool yuv = source == Format::i420 || source == Format::nv12, grey = source == Format::grey;
     std::size_t channels = grey || yuv ? 1 : 3;
@@ -171,21 +227,64 @@ void images_of(const View& array, Format source, std::vector<Image>& images) {
     }
 }
 
-void Decision::run(const Pipeline& pipeline, const Array& first, Answer& answer) {
+// Row `number` of an array [..., classes], in double.
+void Decision::row(const Array& array, std::size_t number, std::size_t classes) {
+    row_.resize(classes);
+    for (std::size_t c = 0; c < classes; ++c) row_[c] = as_double(array, number * classes + c);
+}
+
+void Decision::run(const Pipeline& pipeline, Answer& answer) {
+    const Array& first = answer.outputs[0];
     const Shape& shape = first.shape();
+    answer.kind = pipeline.kind;
     answer.samples = shape.rank() ? shape[0] : 1;
     answer.best.clear();
+    answer.labels.clear();
     answer.ends.clear();
     answer.axes = Shape();
     answer.rows = 0;
-    if (!pipeline.classes) return;
+    if (pipeline.kind == Answer::Kind::tensor) return;
+    if (pipeline.kind == Answer::Kind::boxes) return boxes(pipeline, answer);
     for (std::size_t i = 1; i + 1 < shape.rank(); ++i) answer.axes.push(shape[i]);
     answer.rows = answer.axes.count();
     std::size_t classes = shape[shape.rank() - 1], rows = answer.samples * answer.rows;
-    row_.resize(classes);
+    scores_.resize(classes);
     for (std::size_t r = 0; r < rows; ++r) {
-        for (std::size_t c = 0; c < classes; ++c) row_[c] = as_double(first, r * classes + c);
-        top_k(row_.data(), classes, pipeline.best, answer.best);
+        row(first, r, classes);
+        if (pipeline.kind == Answer::Kind::classes) {
+            top_k(row_.data(), classes, pipeline.best, answer.best);
+        } else {
+            activate(row_.data(), 1, classes, pipeline.best.activation, scores_.data());
+            for (std::size_t c = 0; c < classes; ++c)
+                if (scores_[c] >= pipeline.on) answer.best.push_back(static_cast<int>(c));
+        }
+        answer.ends.push_back(answer.best.size());
+    }
+}
+
+// Every box has its best class; then the weaker of those that overlap go.
+void Decision::boxes(const Pipeline& pipeline, Answer& answer) {
+    const Array &scores = answer.outputs[0], &sides = answer.outputs[1];
+    std::size_t count = scores.shape()[1], classes = scores.shape()[2];
+    answer.rows = 1;
+    scores_.resize(classes);
+    for (std::size_t n = 0; n < answer.samples; ++n) {
+        found_.clear();
+        for (std::size_t i = n * count; i < (n + 1) * count; ++i) {
+            row(scores, i, classes);
+            activate(row_.data(), 1, classes, pipeline.best.activation, scores_.data());
+            std::size_t best = 0;
+            for (std::size_t c = 1; c < classes; ++c)
+                if (ranked(row_[c]) > ranked(row_[best])) best = c;
+            found_.push_back({as_double(sides, 4 * i), as_double(sides, 4 * i + 1), as_double(sides, 4 * i + 2),
+                              as_double(sides, 4 * i + 3), scores_[best], static_cast<int>(best)});
+        }
+        suppress(found_.data(), found_.size(), pipeline.iou, pipeline.best.threshold, kept_);
+        if (kept_.size() > pipeline.best.top_k) kept_.resize(pipeline.best.top_k);
+        for (int i : kept_) {
+            answer.best.push_back(i);
+            answer.labels.push_back(found_[static_cast<std::size_t>(i)].label);
+        }
         answer.ends.push_back(answer.best.size());
     }
 }

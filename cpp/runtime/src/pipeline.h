@@ -15,8 +15,10 @@ namespace hasten {
 
 struct Pipeline {
     std::map<std::string, Prepare> images;  // by input; one that is not named is an array
-    bool classes = false;                   // else the answer is the tensors
+    std::size_t frames = 0;                 // of a time window; 0 where there is none
+    Answer::Kind kind = Answer::Kind::tensor;
     TopK best;
+    double iou = 0.5, on = 0.5;
     std::vector<std::string> labels;
 
     // Of a bundle that has passed the schema; throws Error for what is not there or cannot be honoured.
@@ -37,16 +39,22 @@ private:
     std::optional<Preparer> preparer_;
 };
 
-// The images that an array [N, ...] of bytes holds, as a pipeline's source wants them. They point into it.
-void images_of(const View& array, Format source, std::vector<Image>& images);
+// The images that an array of bytes holds, as a pipeline's source wants them: [N, ...], or [N, frames, ...] where a window
+// has frames. They point into it.
+void images_of(const View& array, Format source, std::size_t frames, std::vector<Image>& images);
 
-// Fills `answer` from the outputs; `row` and its like keep their memory from call to call.
+// Decides from the outputs that `answer` has; `row` and its like keep their memory from call to call.
 class Decision {
 public:
-    void run(const Pipeline& pipeline, const Array& first, Answer& answer);
+    void run(const Pipeline& pipeline, Answer& answer);
 
 private:
-    std::vector<double> row_;
+    void boxes(const Pipeline& pipeline, Answer& answer);
+    void row(const Array& array, std::size_t number, std::size_t classes);
+
+    std::vector<double> row_, scores_;
+    std::vector<Detection> found_;
+    std::vector<int> kept_;
 };
 
 double as_double(const Array& array, std::size_t at);  // any type

@@ -29,8 +29,8 @@ Stage stage_of(const Json& data, const Engines& engines) {
     return stage;
 }
 
-// The numbers of what a stage takes.
-void connect(Stage& stage, const Json& data, Names& known) {
+// The numbers of what a stage takes, and when it runs.
+void connect(Stage& stage, const Json& data, std::size_t number, Names& known) {
     std::string file = stage.file.substr(stage.file.rfind('/') + 1);
     if (!data["files"].contains(stage.file))
         throw Error(Error::input, "stage " + repr(stage.name) + " names " + file + ", which is no file of the bundle",
@@ -41,6 +41,11 @@ void connect(Stage& stage, const Json& data, Names& known) {
                         "stage " + repr(stage.name) + " takes " + shown(t) + ", which nothing before it gives", again);
         stage.inputs.push_back(known[t.name].number);
     }
+    std::string when = data["stages"][number]["when"];
+    if ((when == "frame" || when == "window") && data["pipeline"]["window"].is_null())
+        throw Error(Error::input,
+                    "stage " + repr(stage.name) + " runs by " + repr(when) + ", and the pipeline has no window", again);
+    stage.by_frame = when == "frame";
 }
 
 void connect_unless(Stage& stage, const Json& unless, const Names& known) {
@@ -101,7 +106,7 @@ Stages Stages::of(const Json& data, const Signature& whole, const Engines& engin
     for (const Tensor& t : whole.inputs) known[t.name] = {made.tensors++, t.dtype};
     for (std::size_t i = 0; i < made.all.size(); ++i) {
         Stage& stage = made.all[i];
-        connect(stage, data, known);
+        connect(stage, data, i, known);
         if (const Json& unless = data["stages"][i]["unless"]; unless.is_object()) connect_unless(stage, unless, known);
         for (const Tensor& t : stage.signature.outputs) {
             if (!stage.unless || !known.count(t.name)) known[t.name] = {made.tensors++, t.dtype};
@@ -143,7 +148,10 @@ void Flow::run() {
         }
         inputs_.clear();
         for (std::size_t number : stage.inputs) inputs_.push_back(&tensors_[number]);
-        always(stage, call, inputs_);
+        if (stage.by_frame)
+            by_frame(stage, call);
+        else
+            always(stage, call, inputs_);
         for (std::size_t k = 0; k < stage.outputs.size(); ++k) tensors_[stage.outputs[k]].swap(call.whole[k]);
     }
 }
@@ -166,6 +174,39 @@ void Flow::always(const Stage& stage, Call& call, const std::vector<const Array*
                         static_cast<char*>(call.whole[k].data()) + start * bytes);
         }
     }
+}
+
+// For each frame of a window: tensors [N, frames, ...] without the axis of time.
+void Flow::by_frame(const Stage& stage, Call& call) {
+    const Shape front = inputs_[0]->shape();
+    for (const Array* array : inputs_)
+        if (front.rank() < 2 || array->shape().rank() < 2 || array->shape()[0] != front[0] ||
+            array->shape()[1] != front[1])
+            throw Error(Error::input,
+                        "stage " + repr(stage.name) + " runs by frame, and its inputs have no time in common",
+                        "give inputs [N, frames, ...] of as many frames as each other");
+    auto flat = [&](const Shape& shape) {
+        Shape made{shape[0] * shape[1]};
+        for (std::size_t i = 2; i < shape.rank(); ++i) made.push(shape[i]);
+        return made;
+    };
+    auto folded = [&](const Shape& shape) {
+        Shape made{front[0], front[1]};
+        for (std::size_t i = 1; i < shape.rank(); ++i) made.push(shape[i]);
+        return made;
+    };
+    for (std::size_t number : stage.inputs) tensors_[number].reshape(flat(tensors_[number].shape()));
+    auto back = [&] {
+        for (std::size_t number : stage.inputs) tensors_[number].reshape(folded(tensors_[number].shape()));
+    };
+    try {
+        always(stage, call, inputs_);
+    } catch (...) {
+        back();
+        throw;
+    }
+    back();
+    for (Array& array : call.whole) array.reshape(folded(array.shape()));
 }
 
 // For the samples alone of which an earlier stage was not sure; its outputs take the place of theirs.

@@ -26,6 +26,7 @@ struct Stage {
     Json settings;
     Signature signature;
     std::vector<std::size_t> inputs, outputs;  // numbers
+    bool by_frame = false;                     // else on all of a sample at once
     std::optional<Unless> unless;
     std::size_t batch = 0;  // where it is fixed
 };
@@ -54,6 +55,7 @@ private:
         std::vector<const Array*> inputs;
     };
     void always(const Stage& stage, Call& call, const std::vector<const Array*>& inputs);
+    void by_frame(const Stage& stage, Call& call);
     void unless(const Stage& stage, Call& call);
     void ask(const Stage& stage, Call& call, const std::vector<const Array*>& inputs, std::vector<Array>& outputs);
     bool is_sure(const Unless& unless, std::size_t sample);

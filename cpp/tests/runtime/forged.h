@@ -85,7 +85,7 @@ inline std::string make(const Place& place, const Edit& edit = {}, const Edit& l
             write_npy((folder / (in + part + ".npy")).string(), array.view());
         golden["cases"].push_back({{"id", id}, {"raw", {{"x", in + "raw.x.npy"}}},
                                    {"prepared", {{"x", in + "prepared.x.npy"}}},
-                                   {"output", {{"y", in + "output.y.npy"}}}, {"decision", {{i % 4}}}, {"margin", 2.7}});
+                                   {"output", {{"y", in + "output.y.npy"}}}, {"decision", {{i % 4}}}, {"margin", 270}});
     }
     if (cases) cases(golden);
     std::ofstream(folder / "golden/cases.json") << golden.dump();

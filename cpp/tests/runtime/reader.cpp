@@ -74,10 +74,10 @@ void engines_and_times() {
          "the bundle runs on the engine 'abacus', which this version of hasten does not have; pip install --upgrade "
          "hasten, or the package that adds the engine");
     same(with("/stages/0/when", "frame"),
-         "this version of hasten does not run stages by 'frame', as 'model' wants; pip install --upgrade hasten");
+         "stage 'model' runs by 'frame', and the pipeline has no window" + mend);
     same(with("/pipeline/answer/kind", "boxes"),
-         "this version of hasten has no native code for answers as boxes; use arrays that are already prepared, or a "
-         "newer version");
+         "the pipeline answers with boxes, but the outputs are y float32 [N, 4]; scores [N, boxes, classes] have to "
+         "come first, then boxes [N, boxes, 4]");
     Engines lacking{null_engine(openvino())};
     lacking[0].missing = "install it";
     Place place;
@@ -138,7 +138,7 @@ void cases() {
          g + "case 002 names golden/002/other.npy, which is no file of the bundle" + mend);
     same(golden("/cases/2/output", Json::object()), g + "case 002 has other output arrays than ['y']" + mend);
     same(golden("/tolerance", Json::object()), g + "tolerances are not those of ['y']" + mend);
-    same(golden("/tolerance/y", 50.0), g + "the margin of case 000 is less than 10 tolerances" + mend);
+    same(golden("/cases/0/margin", 5.0), g + "cases[0].margin: 5.0 is less than the minimum of 10" + mend);
     same(golden("/cases/1/decision", {{3}}),
          "golden case 001: the decision is [[1]], it was [[3]]" + boost);
     same(golden("/cases/4/prepared/x", "golden/005/prepared.x.npy"),

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from hasten.pipeline import Answer, Pipeline
+from hasten.answer import Answer
+from hasten.pipeline import Pipeline
 from hasten.prepare import Prepare
 
 

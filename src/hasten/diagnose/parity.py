@@ -33,15 +33,16 @@ def parity(bundle: Bundle, seed: int = 0) -> str:
         for name, file in files.items():
             np.save(file, raw[name])
         word = ",".join(f"{name}={file}" for name, file in files.items())
-        if len(raw) == 1:
-            (name,) = raw
-            cpp.answers(bundle.folder, word, "--prepared", Path(folder) / "prepared.npy")
-            if said := _prepared(name, prepared[name], np.load(Path(folder) / "prepared.npy")):
+        made, found = Path(folder) / "prepared", Path(folder) / "outputs"
+        made.mkdir()
+        found.mkdir()
+        cpp.answers(bundle.folder, word, "--prepared", made)
+        for i, tensor in enumerate(bundle.signature.inputs):
+            if said := _prepared(tensor.name, prepared[tensor.name], np.load(made / f"{i}.npy")):
                 return said
-        (Path(folder) / "outputs").mkdir()
-        told = cpp.answers(bundle.folder, word, "--outputs", Path(folder) / "outputs")
-        found = {name: np.load(Path(folder) / "outputs" / f"{i}.npy") for i, name in enumerate(outputs)}
-    return _outputs(bundle, outputs, found) or _decisions(bundle, outputs, [line["decision"] for line in told])
+        told = cpp.answers(bundle.folder, word, "--outputs", found)
+        native = {name: np.load(found / f"{i}.npy") for i, name in enumerate(outputs)}
+    return _outputs(bundle, outputs, native) or _decisions(bundle, outputs, [line["decision"] for line in told])
 
 
 def random_inputs(bundle: Bundle, seed: int) -> dict[str, np.ndarray]:
@@ -77,9 +78,9 @@ def _outputs(bundle: Bundle, python: Arrays, native: Mapping[str, np.ndarray]) -
 
 
 def _decisions(bundle: Bundle, outputs: Arrays, native: list[object]) -> str:
-    first = next(iter(outputs))
     for i, (mine, other) in enumerate(zip(bundle.pipeline.decide(outputs), native, strict=True)):
-        margin = bundle.pipeline.margin({first: outputs[first][i : i + 1]})
-        if mine != other and (margin is None or margin > 2 * bundle.golden.tolerance[first]):
+        one = {name: array[i : i + 1] for name, array in outputs.items()}
+        margin = bundle.pipeline.answer.margin(one, bundle.golden.tolerance)
+        if mine != other and (margin is None or margin > 2):
             return f"random inputs: the decision is {str(other)[:80]} in C++ and {str(mine)[:80]} in Python"
     return ""

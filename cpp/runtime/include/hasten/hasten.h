@@ -76,6 +76,7 @@ public:
     Array(Array&& other) noexcept { swap(other); }
     Array& operator=(Array&& other) noexcept;
     void resize(Type dtype, const Shape& shape);  // the values are then whatever was there
+    void reshape(const Shape& shape) { shape_ = shape; }  // of as many values
     void assign(const View& values);
     void swap(Array& other) noexcept;
 
@@ -112,7 +113,8 @@ struct Signature {
 };
 
 // The raw inputs of one call. It points at memory of the caller, which `run` and `submit` have read when they return.
-// An input that is an image takes one image a sample; one that is an array takes [N, ...].
+// An input that is an image takes one image a sample, with a time window as many as it has frames, in order of time; one
+// that is an array takes [N, ...].
 class Frame {
 public:
     struct Raw {
@@ -135,10 +137,14 @@ private:
 struct Answer {
     std::vector<Array> outputs;  // in the order of the signature
     std::size_t samples = 0;
-    // Where the pipeline answers with classes: for each row of scores the indices of the best, best first. Row r of
-    // sample s is `best` from ends[k - 1] (or 0) to ends[k] with k = s * rows + r. `axes`: those between batch and
-    // classes, whose product is `rows`. Where it answers with tensors, `ends` is empty.
+    // What the pipeline decides: nothing, the best classes of each row of scores, the boxes of each sample that stay
+    // (both best first), or the classes of each row at which an event is at hand. Row r of sample s is `best` from
+    // ends[k - 1] (or 0) to ends[k] with k = s * rows + r. `axes`: those between batch and classes, whose product is
+    // `rows`; a sample of boxes is one row.
+    enum class Kind { tensor, classes, boxes, events };
+    Kind kind = Kind::tensor;
     std::vector<int> best;
+    std::vector<int> labels;  // of boxes: the class of each of `best`
     std::vector<std::size_t> ends;
     std::size_t rows = 0;
     Shape axes;
