@@ -94,7 +94,7 @@ class Bundle:
         Raises:
             Unmet: the first case that differs, where, and by how much.
         """
-        self.golden.replay(self.folder, self.signature, self.pipeline, self._infer)
+        self.golden.replay(self.folder, self.signature, self.pipeline, self.infer)
 
     def run(self, feed: Arrays) -> dict[str, np.ndarray]:
         """Outputs of any number of samples, a fixed batch included.
@@ -109,7 +109,7 @@ class Bundle:
             self.signature.check(feed)
         if any(a.ndim and not len(a) for a in feed.values()):
             raise InputError("there are no samples in the feed", "give at least one")
-        return self._infer(self.pipeline.prepared(feed))
+        return self.infer(self.pipeline.prepared(feed))
 
     __call__ = run
 
@@ -166,7 +166,7 @@ class Bundle:
         """Everything beside the stages: golden cases, report, bundle.json."""
         self._check({s.file.name: "" for s in self.stages})
         precisions = {p for s in self.stages for p in s.precisions}
-        Golden.make(self.folder, cases, self.signature, self.pipeline, self._infer, precisions)
+        Golden.make(self.folder, cases, self.signature, self.pipeline, self.infer, precisions)
         if report is not None:
             files.write(self.folder / REPORT, report)
         stages = [s.to_json() for s in self.stages]
@@ -218,7 +218,7 @@ class Bundle:
             stack.pop_all()
         return sessions
 
-    def _infer(self, prepared: Arrays) -> dict[str, np.ndarray]:
+    def infer(self, prepared: Arrays) -> dict[str, np.ndarray]:
         """Prepared tensors through all stages; outputs in the order of the signature."""
         tensors = dict(prepared)
         for stage, session in zip(self.stages, self._sessions, strict=True):

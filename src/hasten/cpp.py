@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -72,13 +74,17 @@ def build() -> Path:
     return folder
 
 
-def call(*words: str | Path) -> subprocess.CompletedProcess[str]:
+def call(*words: str | Path, cpus: Sequence[int] | None = None) -> subprocess.CompletedProcess[str]:
     """Run hasten-run; exit code 1 is an answer, the others are errors.
+
+    Args:
+        cpus: the processors it may use; None: those of this process.
 
     Raises:
         HastenError: what it says, by its exit code.
     """
-    ended = subprocess.run([program(), *words], capture_output=True, text=True)
+    pin = partial(os.sched_setaffinity, 0, cpus) if cpus else None
+    ended = subprocess.run([program(), *words], capture_output=True, text=True, preexec_fn=pin)
     if ended.returncode in (0, 1):
         return ended
     said = (ended.stderr.strip().splitlines() or [f"it ended with {ended.returncode}"])[-1]

@@ -117,13 +117,13 @@ class Golden:
         files.write(folder / INDEX, manifest.dumps(asdict(golden)))
         return golden
 
-    def raw(self, folder: Path) -> dict[str, np.ndarray]:
-        """The raw inputs of the first case, by name.
+    def raw(self, folder: Path, case: int = 0) -> dict[str, np.ndarray]:
+        """The raw inputs of a case, by name.
 
         Raises:
             InputError: an array that cannot be read.
         """
-        return {name: _load(folder / path) for name, path in self.cases[0].raw.items()}
+        return {name: _load(folder / path) for name, path in self.cases[case].raw.items()}
 
     def replay(self, folder: Path, signature: Signature, pipeline: Pipeline, run: Run) -> None:
         """Run every case again.

@@ -15,6 +15,7 @@ from hasten.data import Data
 from hasten.manifest import validate as fits
 from hasten.model import OnnxModel
 
+SPEC = Path(__file__).parents[2] / "spec"
 TASK = """
 import numpy as np
 import torch
@@ -92,6 +93,40 @@ def test_measure_of_a_bundle_runs_what_it_was_made_for(
     assert row["engine"] in capsys.readouterr().out
 
 
+def test_measure_of_a_bundle_tells_the_whole_way(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From raw frames to events, through two stages, in Python and in C++."""
+    monkeypatch.setattr("hasten.measure.whole.LAUNCHES", 2)
+    monkeypatch.setattr("hasten.measure.whole.CALLS_S", 0.1)
+    assert call(tmp_path, "measure", SPEC / "golden" / "video") == 0
+    assert told(tmp_path)["rows"] == []
+    rows = told(tmp_path)["end_to_end"]
+    assert [(row["runner"], row["reason"]) for row in rows] == [("Python", ""), ("C++", "")]
+    for row in rows:
+        parts = [row[f"{part}_p50_ms"] for part in ("prepare", "model", "answer")]
+        assert min(parts) > 0
+        assert sum(parts) <= 1.5 * row["latency_p50_ms"]
+        assert row["over_model"] == row["latency_p50_ms"] / row["model_p50_ms"] > 1
+    assert rows[0]["over_python"] == 1
+    low, high = rows[1]["over_python_range"]
+    assert low <= rows[1]["over_python"] <= high
+    out = capsys.readouterr().out
+    assert "Python" in out
+    assert "C++" in out
+
+
+def test_measure_of_a_bundle_that_cpp_cannot_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On ONNX Runtime, which the C++ runtime was not built with: the row says so."""
+    monkeypatch.setattr("hasten.measure.survey.LAUNCHES", 1)
+    monkeypatch.setattr("hasten.measure.whole.LAUNCHES", 1)
+    monkeypatch.setattr("hasten.measure.whole.CALLS_S", 0.1)
+    assert call(tmp_path, "measure", bundles.make(tmp_path / "b").folder) == 0
+    python, native = told(tmp_path)["end_to_end"]
+    assert python["latency_p50_ms"] > 0
+    assert "onnxruntime" in native["reason"]
+
+
 @pytest.mark.parametrize("given", [True, False])
 def test_measure_of_an_onnx_file(given: bool, onnx_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, Any] = {}
@@ -118,8 +153,8 @@ def test_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_verify_says_no(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     from hasten.bundle import Bundle
 
-    bundle, infer = bundles.make(tmp_path / "b"), Bundle._infer
-    monkeypatch.setattr(Bundle, "_infer", lambda self, x: {k: v + 1 for k, v in infer(self, x).items()})
+    bundle, infer = bundles.make(tmp_path / "b"), Bundle.infer
+    monkeypatch.setattr(Bundle, "infer", lambda self, x: {k: v + 1 for k, v in infer(self, x).items()})
     assert call(tmp_path, "verify", bundle.folder) == 1
     assert told(tmp_path)["verified"] is False
     assert "golden case" in capsys.readouterr().err
@@ -140,11 +175,58 @@ task = Task("t", lambda: None, "top1", pipeline=Pipeline(answer=Answer("classes"
     assert said in told(tmp_path)["reason"]
 
 
-def test_verify_of_a_changed_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+VIDEO = """from hasten import Answer, Pipeline, Prepare, Task, Window
+
+pipeline = Pipeline(
+    {"frame": Prepare("image", source="I420", size=(6, 8), std=(64.0,), mean=(110.0,), range="limited")},
+    Window(seconds=0.5, fps=6.0, stride_s=0.25),
+    Answer("events", "sigmoid", ("shot", "pass"), on=0.6, off=0.4, refractory_s=2.0),
+)
+task = Task("video", lambda: None, "top1", pipeline=pipeline)
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("seconds=0.5", "seconds=1.0", "window.seconds: 0.5 in the bundle, 1.0 in the task"),
+        ("mean=(110.0,)", "mean=(111.0,)", "inputs.frame.mean: (110.0,) in the bundle, (111.0,) in the task"),
+        (
+            "size=(6, 8)",
+            "size=(6, 8), filter='bicubic'",
+            "inputs.frame.filter: bilinear in the bundle, bicubic in the task",
+        ),
+        ('range="limited"', 'range="full"', "inputs.frame.range: limited in the bundle, full in the task"),
+        (
+            '("shot", "pass")',
+            '("shot", "goal")',
+            "answer.labels: ('shot', 'pass') in the bundle, ('shot', 'goal') in the task",
+        ),
+    ],
+    ids=["window", "mean", "resize", "range", "label"],
+)
+def test_verify_catches_a_mutation_of_the_task(
+    old: str, new: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("verify", SPEC / "golden" / "video", "--task", tmp_path / "task.py")
+    (tmp_path / "task.py").write_text(VIDEO)
+    assert call(tmp_path, *words) == 0
+    assert old in VIDEO
+    (tmp_path / "task.py").write_text(VIDEO.replace(old, new))
+    assert call(tmp_path, *words) == 1
+    err = capsys.readouterr().err
+    assert f"task.py has drifted from {SPEC}/golden/video: {said}\n" in err
+    assert told(tmp_path)["reason"].endswith(said)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "golden/cases.json", "golden/003/output.logits.npy"])
+def test_verify_catches_one_byte(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = bundles.make(tmp_path / "b").folder
-    (folder / "model.onnx").write_bytes((folder / "model.onnx").read_bytes()[:-1] + b"\0")
+    content = bytearray((folder / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / name).write_bytes(content)
     assert call(tmp_path, "verify", folder) == 3
-    assert "was changed" in capsys.readouterr().err
+    assert f"{folder / name} was changed after the bundle was made" in capsys.readouterr().err
     assert not (tmp_path / "told.json").exists()
 
 

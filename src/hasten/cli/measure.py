@@ -3,7 +3,7 @@
 import argparse
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hasten.cli._outcome import Outcome
 from hasten.search.progress import Progress
@@ -31,12 +31,18 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
+    from hasten.bundle import is_bundle
     from hasten.data import Data
     from hasten.measure.machine import conditions
     from hasten.measure.survey import survey
-    from hasten.report.table import survey_table
+    from hasten.report.table import end_to_end_table, survey_table
 
     kinds = list(dict.fromkeys(arguments.engine))
+    whole = _whole(Path(arguments.what), progress) if is_bundle(arguments.what) and not kinds else []
+    shown = [end_to_end_table(whole)] if whole else []
+    where = {"command": arguments.command, "conditions": conditions(arguments.seed)}
+    if whole and _stages(Path(arguments.what)) > 1:  # an engine runs one file
+        return Outcome({**where, "rows": [], "end_to_end": whole}, shown)
     with tempfile.TemporaryDirectory(prefix="hasten-") as scratch:
         progress.stage("reading the model")
         model, samples, engines, task_file = _subject(arguments, Path(scratch), kinds)
@@ -44,8 +50,22 @@ def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
         progress.stage(f"measuring {', '.join(map(str, engines))}")
         rows = survey(model, engines, Path(scratch) / "feed", task_file, arguments.seed)
     answered = any(not row["reason"] for row in rows)
-    result = {"command": arguments.command, "rows": rows, "conditions": conditions(arguments.seed)}
-    return Outcome(result, [survey_table(rows)], "" if answered else "no engine runs this model", 0 if answered else 1)
+    result = {**where, "rows": rows, "end_to_end": whole}
+    refusal = "" if answered else "no engine runs this model"
+    return Outcome(result, [survey_table(rows), *shown], refusal, 0 if answered else 1)
+
+
+def _whole(folder: Path, progress: Progress) -> list[dict[str, Any]]:
+    from hasten.measure.whole import end_to_end
+
+    progress.stage("measuring from raw input to decision, in Python and in C++")
+    return end_to_end(folder)
+
+
+def _stages(folder: Path) -> int:
+    from hasten import manifest
+
+    return len(manifest.read(folder)["stages"])
 
 
 def _subject(
@@ -90,7 +110,7 @@ def _bundled(folder: Path, kinds: list[str]) -> "tuple[OnnxModel, Data, list[Eng
 
     with Bundle.load(folder, verify=False) as bundle:
         if len(bundle.stages) != 1:
-            raise InputError(f"{folder} has {len(bundle.stages)} stages", "this version measures bundles of one")
+            raise InputError(f"{folder} has {len(bundle.stages)} stages", "measure it whole, without --engine")
         stage = bundle.stages[0]
         engines = _engines(kinds, torch=False) if kinds else [stage.settled()]
         inputs = {

@@ -68,6 +68,25 @@ def survey_table(rows: Sequence[Row]) -> "Table":
     return table
 
 
+def end_to_end_table(rows: Sequence[Row]) -> "Table":
+    """What `hasten measure BUNDLE` found: from raw input to decision, and the model alone, a runner a row."""
+    heads = ("from raw input to decision", "p50 ms", "prepare", "model", "answer", "over the model", "over Python")
+    table = _empty("", heads, left=1)
+    for row in rows:
+        if row["reason"]:
+            table.add_row(f"{row['runner']}: {row['reason']}", *[NONE] * (len(heads) - 1))
+            continue
+        parts = (digits(row[f"{part}_p50_ms"]) for part in ("latency", "prepare", "model", "answer"))
+        low, high = row["over_python_range"] or (None, None)
+        table.add_row(
+            row["runner"],
+            *parts,
+            digits(row["over_model"]),
+            f"{digits(row['over_python'])} [{digits(low)}, {digits(high)}]",
+        )
+    return table
+
+
 def doctor_tables(found: Mapping[str, Any]) -> "list[RenderableType]":
     """What `hasten doctor` found: the machine, every part, the caches."""
     machine = _empty("machine", ("", ""), left=2)
