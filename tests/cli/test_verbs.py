@@ -7,6 +7,7 @@ from typing import Any
 
 import bundles
 import numpy as np
+import onnx
 import pytest
 from results import refused, result
 
@@ -217,6 +218,18 @@ def test_verify_catches_a_mutation_of_the_task(
     err = capsys.readouterr().err
     assert f"task.py has drifted from {SPEC}/golden/video: {said}\n" in err
     assert told(tmp_path)["reason"].endswith(said)
+
+
+def test_verify_lets_no_engine_see_a_hostile_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A network that has no end, in a bundle that was sealed again."""
+    folder = bundles.make(tmp_path / "b").folder
+    model = onnx.load(folder / "model.onnx")
+    model.graph.node[0].input[0] = model.graph.node[1].output[0]
+    onnx.save(model, folder / "model.onnx")
+    bundles.forge(folder)
+    assert call(tmp_path, "verify", folder) == 3
+    assert "model.onnx" in capsys.readouterr().err
+    assert call(tmp_path, "measure", folder, "--engine", "onnxruntime") == 3
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "golden/cases.json", "golden/003/output.logits.npy"])

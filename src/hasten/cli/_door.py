@@ -1,7 +1,9 @@
 """The two doors: a task file, or an ONNX file with its data beside it."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
+from hasten.bundle import Bundle
 from hasten.data import Data
 from hasten.errors import InputError, UsageError
 from hasten.metric import metric as metric_named
@@ -31,6 +33,20 @@ def task_of(path: str, **given: str | None) -> Task:
         raise InputError(f"{path} {what}", "give a task file (.py) or an ONNX file")
     metric = metric_named(said.pop("metric")).name if "metric" in said else _metric(said.get("validate"))
     return Task.of_files(path, metric, **said)
+
+
+def gate(bundle: Bundle) -> None:
+    """Let no engine see a network of the bundle that the gate refuses, where there is what the gate needs.
+
+    Raises:
+        InputError: a hostile or damaged network; as hasten.diagnose.hostile.
+    """
+    if find_spec("onnx") is None or find_spec("onnxruntime") is None:
+        return  # a runner without them: digests and golden cases are what it has
+    from hasten.diagnose.hostile import admit
+
+    for stage in bundle.stages:
+        admit(stage.file)
 
 
 def _metric(validate: str | None) -> str:

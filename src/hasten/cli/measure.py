@@ -104,11 +104,13 @@ def _bundled(folder: Path, kinds: list[str]) -> "tuple[OnnxModel, Data, list[Eng
     import numpy as np
 
     from hasten.bundle import Bundle
+    from hasten.cli._door import gate
     from hasten.data import Data
     from hasten.errors import InputError
     from hasten.model import OnnxModel
 
     with Bundle.load(folder, verify=False) as bundle:
+        gate(bundle)
         if len(bundle.stages) != 1:
             raise InputError(f"{folder} has {len(bundle.stages)} stages", "measure it whole, without --engine")
         stage = bundle.stages[0]

@@ -14,6 +14,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
     from hasten.bundle import Bundle
+    from hasten.cli._door import gate
     from hasten.diagnose.drift import drift
     from hasten.errors import Unmet
     from hasten.task import Task
@@ -21,6 +22,7 @@ def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
     task = Task.load(arguments.task) if arguments.task else None
     progress.stage("checking the files and replaying the golden cases")
     with Bundle.load(arguments.bundle, verify=False) as bundle:
+        gate(bundle)
         result = {"bundle": arguments.bundle, "cases": len(bundle.golden.cases), "seed": arguments.seed}
         try:
             bundle.verify()
