@@ -132,11 +132,76 @@ void many_threads() {
     check(wrong == 0, std::to_string(wrong) + " answers belong to another call");
 }
 
-void no_allocation() {
+// Windows of three frames, of which a stage sees each alone; a class is at hand from 2 on.
+void by_frame(Json& data) {
+    data["signature"] = {{"inputs", {tensor("x", {"N", 3, 4})}}, {"outputs", {tensor("y", {"N", 3, 4})}}};
+    data["stages"][0]["when"] = "frame";
+    data["pipeline"]["window"] = {{"seconds", 0.5}, {"fps", 6.0}, {"stride_s", 0.5}, {"max_gap_s", 0.5},
+                                  {"padding", "wait"}};
+    data["pipeline"]["answer"]["kind"] = "events";
+    data["pipeline"]["answer"]["on"] = 2.0;
+}
+
+void windows() {
     Place place;
-    Runner runner(forged::load(make(place)), 2);
-    Array x = rows(2, 1);
-    Frame frame(x.view());
+    Runner runner(forged::load(make(place, by_frame), false));
+    Array x = rows(6, 1);
+    x.reshape({2, 3, 4});
+    Answer answer = runner.run(Frame(x.view()));
+    check(answer.samples == 2 && answer.outputs[0].shape() == Shape{2, 3, 4}, "two windows");
+    same(answer.decision(0), "[[1], [2], [3]]");
+    same(answer.decision(1), "[[0], [1], [2]]");
+    Array flat = rows(6, 1);
+    same(refusal([&] { runner.run(Frame(flat.view())); }),
+         "'x' has shape [24]; x float32 [N, 4] is expected");
+    Array line(Type::float32, {4});
+    same(refusal([&] { runner.run(Frame(line.view())); }),
+         "stage 'model' runs by frame, and its inputs have no time in common; give inputs [N, frames, ...] of as many "
+         "frames as each other");
+    check(runner.run(Frame(x.view())).samples == 2, "after a refusal");
+}
+
+// Three boxes and two classes: the second overlaps the first and is weaker, the third has no score that counts.
+void as_boxes(Json& data) {
+    Json signature{{"inputs", {tensor("s", {"N", 3, 2}), tensor("b", {"N", 3, 4})}},
+                   {"outputs", {tensor("scores", {"N", 3, 2}), tensor("boxes", {"N", 3, 4})}}};
+    data["signature"] = data["stages"][0]["signature"] = signature;
+    Json& answer = data["pipeline"]["answer"];
+    answer["kind"] = "boxes", answer["labels"] = {"ball", "hoop"}, answer["threshold"] = 0.5;
+    answer["top_k"] = nullptr;
+}
+
+void no_files(Json& cases) {
+    cases["tolerance"] = {{"scores", 0.01}, {"boxes", 0.01}};
+    for (Json& one : cases["cases"]) {
+        Json x = one["raw"]["x"];
+        one["raw"] = one["prepared"] = {{"s", x}, {"b", x}};
+        one["output"] = {{"scores", x}, {"boxes", x}};
+    }
+}
+
+Frame detections(Array& scores, Array& boxes) {
+    scores.resize(Type::float32, {1, 3, 2});
+    boxes.resize(Type::float32, {1, 3, 4});
+    const float s[] = {0.1f, 0.9f, 0.2f, 0.8f, 0.3f, 0.4f}, b[] = {0, 0, 4, 4, 1, 0, 5, 4, 9, 9, 12, 12};
+    std::copy(std::begin(s), std::end(s), static_cast<float*>(scores.data()));
+    std::copy(std::begin(b), std::end(b), static_cast<float*>(boxes.data()));
+    return Frame().add("s", scores.view()).add("b", boxes.view());
+}
+
+void boxes() {
+    Place place;
+    Runner runner(forged::load(make(place, as_boxes, {}, no_files), false));
+    Array scores, sides;
+    Answer answer = runner.run(detections(scores, sides));
+    same(answer.decision(), "[[0, 1]]");
+    auto* values = static_cast<float*>(scores.data());
+    values[2] = 0.85f;  // now the second is of another class
+    same(runner.run(Frame().add("s", scores.view()).add("b", sides.view())).decision(), "[[0, 1], [1, 0]]");
+}
+
+void no_allocation(const std::string& folder, const Frame& frame) {
+    Runner runner(forged::load(folder, false), 2);
     Answer answer;
     auto frames = [&](int count) {
         for (int i = 0; i < count; ++i) {
@@ -161,6 +226,13 @@ int main() {
     fixed_batch();
     unless();
     many_threads();
-    no_allocation();
+    windows();
+    boxes();
+    Place plain, timed, boxed;
+    Array x = rows(2, 1), windowed = rows(6, 1), scores, sides;
+    windowed.reshape({2, 3, 4});
+    no_allocation(make(plain), Frame(x.view()));
+    no_allocation(make(timed, by_frame), Frame(windowed.view()));
+    no_allocation(make(boxed, as_boxes, {}, no_files), detections(scores, sides));
     return verdict("runner");
 }

@@ -11,15 +11,15 @@ public:
     explicit Echo(const Signature& signature) : signature_(signature) {}
 
     void run(const std::vector<const Array*>& inputs, std::vector<Array>& outputs) override {
-        const Array& first = *inputs.at(0);
-        std::size_t count = first.shape().rank() ? first.shape()[0] : 1;
         for (std::size_t i = 0; i < outputs.size(); ++i) {
+            const Array& from = *inputs.at(std::min(i, inputs.size() - 1));
+            std::size_t count = from.shape().rank() ? from.shape()[0] : 1;
             const Tensor& tensor = signature_.outputs[i];
             Shape shape;
             for (const Axis& axis : tensor.shape)
                 shape.push(axis.length ? axis.length : shape.rank() == 0 ? count : 1);
             outputs[i].resize(tensor.dtype, shape);
-            fill(first, outputs[i], count);
+            fill(from, outputs[i], count);
         }
     }
 
