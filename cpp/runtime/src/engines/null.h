@@ -4,8 +4,8 @@
 
 namespace hasten {
 
-// In the place of `other`: same name, same settings. Each output holds the bytes of the first input over and over, a
-// sample's own in its own row; free axes beside the batch are 1.
+// In the place of `other`: same name, same settings. Each output holds the bytes of the input at its place, or of the last
+// one, over and over, a sample's own in its own row; free axes beside the batch are 1.
 Engine null_engine(const Engine& other);
 
 }  // namespace hasten
