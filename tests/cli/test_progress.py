@@ -1,13 +1,14 @@
 """Progress: a bar on a terminal, lines elsewhere, nothing under -q; and a screen that goes away does no harm."""
 
 import io
+import logging
 import os
 import sys
 
 import pytest
 from rich.console import Console
 
-from hasten.cli._progress import PLAIN_WIDTH, Bar, Lines, console, left, watching
+from hasten.cli._progress import PLAIN_WIDTH, Bar, Lines, console, heard, left, watching
 from hasten.search.progress import Progress, Silent
 
 
@@ -79,3 +80,14 @@ def test_a_file_gets_wide_tables() -> None:
 )
 def test_time_left(seconds: float, text: str) -> None:
     assert left(seconds) == text
+
+
+def test_what_the_library_logs_is_a_note(capsys: pytest.CaptureFixture[str]) -> None:
+    logger = logging.getLogger("hasten.measure.lock")
+    with watching(False) as progress, heard(progress):
+        logger.info("another measurement runs: waiting for %s", "it")
+    logger.info("nobody listens any more")
+    assert capsys.readouterr().err == "  another measurement runs: waiting for it\n"
+    with watching(True) as progress, heard(progress):
+        logger.info("not under -q")
+    assert capsys.readouterr().err == ""

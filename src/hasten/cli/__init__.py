@@ -51,9 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Namespace) -> int:
     """Run the verb; write and show what came of it."""
-    from hasten.cli._progress import console, watching
+    from hasten.cli._progress import console, heard, watching
 
-    with watching(arguments.quiet) as progress:
+    with watching(arguments.quiet) as progress, heard(progress):
         outcome = arguments.run(arguments, progress)
     if arguments.json:
         files.write(arguments.json, json.dumps(outcome.result, indent=1, allow_nan=False) + "\n")

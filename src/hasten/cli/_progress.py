@@ -3,6 +3,7 @@
 Nothing is drawn but when the job says something: a bar that redraws itself would take time from what is being timed.
 """
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,6 +90,25 @@ class Bar:
     def drawn(self) -> Iterator["Bar"]:
         with self._live:
             yield self
+
+
+@contextmanager
+def heard(progress: Progress) -> Iterator[None]:
+    """What the library logs (that it waits for another measurement, say) is a note."""
+
+    class Note(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            progress.note(record.getMessage())
+
+    logger, note = logging.getLogger("hasten"), Note()
+    level = logger.level
+    logger.addHandler(note)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(note)
 
 
 @contextmanager
