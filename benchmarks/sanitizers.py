@@ -1,4 +1,4 @@
-"""Is the C++ free of races, of wild memory and of undefined behaviour, and does no bundle, however damaged, bring it down?
+"""Is the C++ free of races, wild memory and undefined behaviour, and does no damaged bundle bring it down?
 
     python benchmarks/sanitizers.py [--seconds 60]
 
