@@ -9,7 +9,9 @@
 #include <string>
 #include <vector>
 
+#include "contents.h"
 #include "hasten/hasten.h"
+#include "image_file.h"
 #include "json.h"
 #include "npy.h"
 
@@ -27,8 +29,9 @@ constexpr const char* help = R"(usage: hasten-run BUNDLE INPUT...               
        hasten-run BUNDLE INPUT --prepared FOLDER  write the prepared tensors as 0.npy, 1.npy ..., and infer nothing
        hasten-run BUNDLE INPUT --outputs FOLDER   write the outputs as 0.npy, 1.npy ... beside answering
 
-INPUT is a file of samples [N, ...]: .npy, or raw values in C order where the shape is fixed but for N. Where the
-network has several inputs, it is NAME=FILE,NAME=FILE. --no-verify: start without replaying the golden cases.
+INPUT is a file of samples [N, ...]: .npy, or raw values in C order where the shape is fixed but for N; or one image, JPEG
+or PNG. Where the network has several inputs, it is NAME=FILE,NAME=FILE. --no-verify: start without replaying the golden
+cases.
 Exit codes: 0 done, 1 another answer than was measured, 2 usage, 3 bad input, 5 a missing piece, 70 a bug.
 )";
 
@@ -105,16 +108,25 @@ Array read_raw(const std::string& path, const Tensor& tensor) {
     return array;
 }
 
-Array read_input(const std::string& path, const Tensor& tensor) {
+Array read_input(const std::string& path, const Tensor& tensor, const Pipeline& pipeline) {
+    auto how = pipeline.images.find(tensor.name);
+    if (how != pipeline.images.end() && is_image_file(path)) {
+        if (pipeline.frames)
+            throw Error(Error::input, path + " is one image, and a window has " + std::to_string(pipeline.frames),
+                        "give an array [N, frames, ...]");
+        return read_image(path, how->second.source);
+    }
     bool npy = path.size() > 4 && path.compare(path.size() - 4, 4, ".npy") == 0;
     return npy ? read_npy(path) : read_raw(path, tensor);
 }
 
 // FILE, or NAME=FILE,NAME=FILE.
-Raw read_inputs(const std::string& word, const Signature& signature) {
+Raw read_inputs(const std::string& word, const Bundle& bundle) {
+    const Signature& signature = bundle.signature();
+    const Pipeline& pipeline = bundle.contents()->pipeline;
     Raw raw;
     if (signature.inputs.size() == 1 && word.rfind(signature.inputs[0].name + "=", 0) != 0) {
-        raw.emplace_back(signature.inputs[0].name, read_input(word, signature.inputs[0]));
+        raw.emplace_back(signature.inputs[0].name, read_input(word, signature.inputs[0], pipeline));
         return raw;
     }
     for (std::size_t from = 0; from <= word.size();) {
@@ -124,7 +136,7 @@ Raw read_inputs(const std::string& word, const Signature& signature) {
         auto tensor = std::find_if(signature.inputs.begin(), signature.inputs.end(), named);
         if (tensor == signature.inputs.end())
             throw usage(part + " names none of the network's inputs: write NAME=FILE,NAME=FILE");
-        raw.emplace_back(tensor->name, read_input(part.substr(tensor->name.size() + 1), *tensor));
+        raw.emplace_back(tensor->name, read_input(part.substr(tensor->name.size() + 1), *tensor, pipeline));
         from = to + 1;
     }
     return raw;
@@ -233,7 +245,7 @@ void run(const Options& options) {
     Runner runner(bundle);
     Answer answer;
     for (const std::string& input : options.inputs) {
-        Raw raw = read_inputs(input, bundle.signature());
+        Raw raw = read_inputs(input, bundle);
         Frame frame = bundle.frame(raw);
         if (!options.prepared.empty()) {
             write_all(options.prepared, runner.prepare(frame));
