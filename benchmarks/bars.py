@@ -17,6 +17,7 @@ DEMO_S, TEST_S = 360.0, 600.0  # after installation
 BARS = {
     "resize": ("an image is resized in half of Pillow's time, to the same bytes", [HERE / "resize.py"]),
     "cpp-throughput": ("C++ is as fast as benchmark_app, and prepares while it infers", [HERE / "cpp_throughput.py"]),
+    "images": ("1,000 random images, the same in Python and in C++", [HERE / "parity_images.py"]),
     "sanitizers": ("no race, no wild memory, no bundle that brings C++ down", [HERE / "sanitizers.py"]),
     "aarch64": ("the same bytes on 64-bit ARM", [HERE / "aarch64.py"]),
     "startup": ("import and help start at once", [HERE / "startup.py"]),

@@ -15,6 +15,7 @@ from entries import entry
 from hasten.search.store import Store
 from hasten.search.trial import Trial
 from kill_resume import ended, stored
+from parity_images import EACH, compared
 from results_table import BEGIN, END, place, table
 
 ROW = {
@@ -49,6 +50,12 @@ def test_the_table_goes_between_the_markers_and_nowhere_else() -> None:
     assert made.count("fashion") == 1
     with pytest.raises(ValueError, match="needs one line"):
         place("no markers", made)
+
+
+def test_random_images_are_the_same_in_cpp(tmp_path: Path) -> None:
+    for seed in range(2):
+        (tmp_path / str(seed)).mkdir()
+        assert compared(np.random.default_rng(seed), tmp_path / str(seed)) == (EACH, EACH, EACH)
 
 
 def test_kill_resume_reads_what_the_search_stores(tmp_path: Path) -> None:
