@@ -1,19 +1,15 @@
 """Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747, MIT licence) as arrays, found or fetched from Debian's package."""
 
 import gzip
-import os
-import shutil
-import subprocess
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from hasten import Answer, Pipeline, Prepare
+from hasten.debian import unpacked
 
 PACKAGE = "dataset-fashion-mnist"
 INSTALLED = Path("/usr/share/datasets/fashion-mnist")
-CACHE = Path(os.environ.get("HASTEN_CACHE", Path.home() / ".cache" / "hasten")) / PACKAGE
 LABELS = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 PIPELINE = Pipeline(
     {"image": Prepare("image", source="grey", colour="grey", mean=(72.93,), std=(90.015,))},  # of the training pixels
@@ -23,23 +19,9 @@ PIPELINE = Pipeline(
 
 def folder() -> Path:
     """Where the four idx files lie; fetched into the cache (no root needed) when the package is not installed."""
-    unpacked = CACHE / INSTALLED.relative_to("/")
-    for place in (INSTALLED, unpacked):
-        if (place / "train-images-idx3-ubyte.gz").exists():
-            return place
-    missing = f"Fashion-MNIST is not on this machine: `apt-get install {PACKAGE}` brings it"
-    if not (shutil.which("apt-get") and shutil.which("dpkg")):
-        raise FileNotFoundError(missing)
-    CACHE.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=CACHE.parent) as aside:
-        try:
-            subprocess.run(["apt-get", "download", "-qq", PACKAGE], cwd=aside, check=True, capture_output=True)
-            archive = next(Path(aside).glob("*.deb"))
-            subprocess.run(["dpkg", "-x", str(archive), str(Path(aside) / "out")], check=True, capture_output=True)
-        except (subprocess.CalledProcessError, StopIteration) as fault:
-            raise FileNotFoundError(missing) from fault
-        (Path(aside) / "out").replace(CACHE)
-    return unpacked
+    if (INSTALLED / "train-images-idx3-ubyte.gz").exists():
+        return INSTALLED
+    return unpacked(PACKAGE) / INSTALLED.relative_to("/")
 
 
 def read(split: str) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,8 @@
 namespace hasten {
 namespace {
 
+constexpr std::size_t most_values = 1 << 24;  // of an output: a signature may say anything
+
 class Echo final : public Request {
 public:
     explicit Echo(const Signature& signature) : signature_(signature) {}
@@ -18,6 +20,10 @@ public:
             Shape shape;
             for (const Axis& axis : tensor.shape)
                 shape.push(axis.length ? axis.length : shape.rank() == 0 ? count : 1);
+            for (std::size_t left = most_values, k = 0; k < shape.rank(); left /= std::max<std::size_t>(shape[k++], 1))
+                if (shape[k] > left)
+                    throw Error(Error::input, "the engine fails on this feed: " + repr(tensor.name) + " is too large",
+                                "see that the model takes such values");
             outputs[i].resize(tensor.dtype, shape);
             fill(from, outputs[i], count);
         }
