@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 from pathlib import Path
+from runpy import run_path
 from typing import Protocol
 
 import numpy as np
@@ -63,6 +64,12 @@ def test_there_are_enough() -> None:
     assert {p.name for p in (SPEC / "broken").iterdir() if p.is_dir()} == set(BROKEN)
     for folder in GOLDEN:
         assert sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) < 100_000
+
+
+def test_the_script_beside_them_makes_them_all() -> None:
+    made = run_path(str(SPEC / "make.py"))
+    assert {make.__name__.replace("_", "-") for make in made["GOLDEN"]} == {folder.name for folder in GOLDEN}
+    assert set(made["BROKEN"]) == set(BROKEN)
 
 
 @pytest.mark.parametrize("folder", GOLDEN, ids=lambda f: f.name)
