@@ -407,6 +407,7 @@ BROKEN: dict[str, Edit] = {
     "unknown-setting": said("stages.0.engine.settings.turbo", True),
     "input-from-nowhere": said("stages.0.signature.inputs.0.name", "z"),
     "output-from-nowhere": said("signature.outputs.0.name", "z"),
+    "name-twice": said("signature.outputs", [{"name": "y", "dtype": "float32", "shape": ["N", 3]}] * 2),
     "frame-without-window": said("stages.0.when", "frame"),
     "window-without-time": said("pipeline.window", WINDOW),
     "wrong-labels": said("pipeline.answer.labels", ["cat", "dog"]),

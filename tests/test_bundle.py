@@ -22,7 +22,7 @@ from hasten.errors import ContractError, InputError, Unmet
 from hasten.measure.machine import threads
 from hasten.model import Signature, Tensor
 from hasten.pipeline import Pipeline, Window
-from hasten.stage import Stage, Unless, answer
+from hasten.stage import Stage, Unless, answer, run
 
 EXACT = 1e-5  # six features, f32: a handful of spacings at magnitude 10
 
@@ -332,6 +332,25 @@ def test_a_frame_stage_runs_on_every_frame_of_a_window(tmp_path, batch):
     w = bundles.weights()
     features = np.maximum(clips.inputs["x"][:5].astype(np.float64) @ w["body"], 0)
     assert np.abs(found - features.mean(axis=1) @ w["head"]).max() < EXACT
+
+
+class Whole(Compiled):
+    """One sum over all samples."""
+
+    def run(self, feed):
+        return {"y": feed["x"].sum(axis=0, keepdims=True)}
+
+    def layers(self) -> list[Layer]:
+        return []
+
+
+def test_a_frame_stage_answers_for_every_frame():
+    signature = Signature((Tensor("x", "float32", ("N", 4)),), (Tensor("y", "float32", (1, 4)),))
+    stage = Stage("encoder", Path("encoder.onnx"), engine(), signature, when="frame")
+    with pytest.raises(InputError) as refusal:
+        run(stage, Session(Whole(), signature), {"x": np.zeros((2, 3, 4), np.float32)})
+    said = "stage 'encoder' runs by frame, and gives 'y' [1, 4] for 6 frames; give outputs with a row for each frame"
+    assert str(refusal.value) == said
 
 
 def test_a_frame_stage_wants_a_window(tmp_path):

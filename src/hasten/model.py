@@ -43,6 +43,17 @@ class Signature:
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
 
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            InputError: two inputs, or two outputs, of one name.
+        """
+        for side in ("inputs", "outputs"):
+            names = [t.name for t in getattr(self, side)]
+            for i, name in enumerate(names):
+                if name in names[:i]:
+                    raise InputError(f"two {side} are called {name!r}", "give each a name of its own")
+
     @property
     def batch(self) -> str | None:
         """The name of the free axis 0 that all inputs share, or None where the batch is fixed."""

@@ -126,6 +126,13 @@ def _by_frame(stage: Stage, session: Session, feed: Arrays) -> dict[str, np.ndar
             "give inputs [N, frames, ...] of as many frames as each other",
         )
     outputs = answer(session, {name: a.reshape(-1, *a.shape[2:]) for name, a in feed.items()})
+    frames = front[0] * front[1]
+    for name, a in outputs.items():
+        if a.shape[:1] != (frames,):
+            raise InputError(
+                f"stage {stage.name!r} runs by frame, and gives {name!r} {list(a.shape)} for {frames} frames",
+                "give outputs with a row for each frame",
+            )
     return {name: a.reshape(*front, *a.shape[1:]) for name, a in outputs.items()}
 
 

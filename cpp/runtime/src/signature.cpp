@@ -19,9 +19,16 @@ Tensor tensor_of(const Json& data) {
     return tensor;
 }
 
-std::vector<Tensor> tensors_of(const Json& data) {
+std::vector<Tensor> tensors_of(const Json& data, const char* side) {
     std::vector<Tensor> tensors;
-    for (const Json& item : data) tensors.push_back(tensor_of(item));
+    for (const Json& item : data) {
+        Tensor made = tensor_of(item);
+        for (const Tensor& known : tensors)
+            if (known.name == made.name)
+                throw Error(Error::input, std::string("two ") + side + " are called " + repr(made.name),
+                            "give each a name of its own");
+        tensors.push_back(std::move(made));
+    }
     return tensors;
 }
 
@@ -35,7 +42,9 @@ bool fits(const Axis& axis, std::size_t length, Axes& axes) {
 
 }  // namespace
 
-Signature signature_of(const Json& data) { return {tensors_of(data["inputs"]), tensors_of(data["outputs"])}; }
+Signature signature_of(const Json& data) {
+    return {tensors_of(data["inputs"], "inputs"), tensors_of(data["outputs"], "outputs")};
+}
 
 std::string shown(const Tensor& tensor) {
     std::string text = tensor.name + " " + name_of(tensor.dtype) + " [";

@@ -206,7 +206,16 @@ void Flow::by_frame(const Stage& stage, Call& call) {
         throw;
     }
     back();
-    for (Array& array : call.whole) array.reshape(folded(array.shape()));
+    for (std::size_t k = 0; k < call.whole.size(); ++k) {
+        const Shape shape = call.whole[k].shape();
+        if (!shape.rank() || shape[0] != front[0] * front[1])
+            throw Error(Error::input,
+                        "stage " + repr(stage.name) + " runs by frame, and gives " +
+                            repr(stage.signature.outputs[k].name) + " " + shown(shape) + " for " +
+                            std::to_string(front[0] * front[1]) + " frames",
+                        "give outputs with a row for each frame");
+        call.whole[k].reshape(folded(shape));
+    }
 }
 
 // For the samples alone of which an earlier stage was not sure; its outputs take the place of theirs.

@@ -159,6 +159,13 @@ void windows() {
          "stage 'model' runs by frame, and its inputs have no time in common; give inputs [N, frames, ...] of as many "
          "frames as each other");
     check(runner.run(Frame(x.view())).samples == 2, "after a refusal");
+    Place other;
+    Runner short_of_rows(forged::load(make(other, [](Json& data) {
+        by_frame(data);
+        data["stages"][0]["signature"]["outputs"][0]["shape"] = {5, 4};
+    }), false));
+    same(refusal([&] { short_of_rows.run(Frame(x.view())); }),
+         "stage 'model' runs by frame, and gives 'y' [5, 4] for 6 frames; give outputs with a row for each frame");
 }
 
 // Three boxes and two classes: the second overlaps the first and is weaker, the third has no score that counts.
