@@ -353,6 +353,19 @@ def test_a_frame_stage_answers_for_every_frame():
     assert str(refusal.value) == said
 
 
+def test_outputs_have_to_be_those_of_the_bundle(tmp_path):
+    make(tmp_path / "b")
+
+    def shorter(data):
+        data["signature"]["outputs"][0]["shape"] = ["N", 2]
+        data["pipeline"]["answer"]["labels"] = []
+
+    bundles.forge(tmp_path / "b", shorter)
+    with Bundle.load(tmp_path / "b", verify=False) as bundle, pytest.raises(InputError) as refusal:
+        bundle(samples(2).inputs)
+    assert str(refusal.value) == "'logits' has shape [2, 3]; logits float32 [N, 2] is expected"
+
+
 def test_a_frame_stage_wants_a_window(tmp_path):
     with pytest.raises(InputError) as refusal:
         make(tmp_path / "b", stages=by_time(tmp_path))

@@ -223,7 +223,18 @@ class Bundle:
         tensors = dict(prepared)
         for stage, session in zip(self.stages, self._sessions, strict=True):
             tensors |= run(stage, session, tensors)
-        return {t.name: tensors[t.name] for t in self.signature.outputs}
+        outputs = {t.name: tensors[t.name] for t in self.signature.outputs}
+        self._of_any_number.check(outputs, "outputs")
+        return outputs
+
+    @cached_property
+    def _of_any_number(self) -> Signature:
+        """A first axis of outputs that is a number is the batch of a stage: a bundle takes any number of samples."""
+
+        def freed(tensor: Tensor) -> Tensor:
+            return replace(tensor, shape=(*map(str, tensor.shape[:1]), *tensor.shape[1:]))
+
+        return replace(self.signature, outputs=tuple(map(freed, self.signature.outputs)))
 
     def close(self) -> None:
         """Give back the engines' threads and memory; harmless when repeated."""

@@ -25,6 +25,10 @@ Calls::Calls(std::shared_ptr<const Bundle::Contents> contents)
         bool array = how == contents_->pipeline.images.end();
         preparations_.push_back(array ? nullptr : std::make_unique<Preparation>(how->second));
     }
+    wanted_ = contents_->signature.outputs;
+    for (Tensor& tensor : wanted_)  // a first axis that is a number is the batch of a stage
+        if (!tensor.shape.empty() && tensor.shape[0].length)
+            tensor.shape[0] = {0, std::to_string(tensor.shape[0].length)};
 }
 
 // What the frame has for an input.
@@ -63,7 +67,11 @@ void Calls::infer() { flow_.run(); }
 void Calls::answer(Answer& to) {
     const auto& outputs = contents_->stages.outputs;
     to.outputs.resize(outputs.size());
-    for (std::size_t k = 0; k < outputs.size(); ++k) to.outputs[k].assign(flow_.tensor(outputs[k]).view());
+    axes_.clear();
+    for (std::size_t k = 0; k < outputs.size(); ++k) {
+        check(wanted_[k], flow_.tensor(outputs[k]), axes_);
+        to.outputs[k].assign(flow_.tensor(outputs[k]).view());
+    }
     decision_.run(contents_->pipeline, to);
 }
 

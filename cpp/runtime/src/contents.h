@@ -10,6 +10,7 @@
 #include "golden.h"
 #include "hasten/hasten.h"
 #include "pipeline.h"
+#include "signature.h"
 #include "stage.h"
 
 namespace hasten {
@@ -48,6 +49,8 @@ private:
     std::shared_ptr<const Bundle::Contents> contents_;
     Flow flow_;
     std::vector<std::unique_ptr<Preparation>> preparations_;  // by input; none where it is an array
+    std::vector<Tensor> wanted_;  // outputs of any number of samples
+    Axes axes_;
     Decision decision_;
 };
 

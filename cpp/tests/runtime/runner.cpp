@@ -168,6 +168,16 @@ void windows() {
          "stage 'model' runs by frame, and gives 'y' [5, 4] for 6 frames; give outputs with a row for each frame");
 }
 
+// What the stages say of their outputs is one thing, what the bundle says another: both have to hold.
+void outputs_of_the_bundle() {
+    Place place;
+    Runner runner(forged::load(make(place, [](Json& data) {
+        data["stages"][0]["signature"]["outputs"][0]["shape"] = Json::array();
+    }), false));
+    Array x = rows(2, 1);
+    same(refusal([&] { runner.run(Frame(x.view())); }), "'y' has shape []; y float32 [N, 4] is expected");
+}
+
 // Three boxes and two classes: the second overlaps the first and is weaker, the third has no score that counts.
 void as_boxes(Json& data) {
     Json signature{{"inputs", {tensor("s", {"N", 3, 2}), tensor("b", {"N", 3, 4})}},
@@ -234,6 +244,7 @@ int main() {
     unless();
     many_threads();
     windows();
+    outputs_of_the_bundle();
     boxes();
     Place plain, timed, boxed;
     Array x = rows(2, 1), windowed = rows(6, 1), scores, sides;
