@@ -54,6 +54,9 @@ class Signature:
                 if name in names[:i]:
                     raise InputError(f"two {side} are called {name!r}", "give each a name of its own")
 
+    def __str__(self) -> str:
+        return " -> ".join(", ".join(map(str, side)) for side in (self.inputs, self.outputs))
+
     @property
     def batch(self) -> str | None:
         """The name of the free axis 0 that all inputs share, or None where the batch is fixed."""
@@ -115,6 +118,9 @@ class TorchModel:
     module: "torch.nn.Module"
     signature: Signature
     history: tuple[str, ...] = ()
+    edits: tuple[
+        Mapping[str, Any], ...
+    ] = ()  # of its structure, as JSON: each names its technique, which can replay it
 
     @classmethod
     def of(cls, module: "torch.nn.Module", example: Arrays) -> Self:
@@ -168,9 +174,13 @@ class TorchModel:
             state.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         return state.hexdigest()
 
-    def then(self, module: "torch.nn.Module", step: str, signature: Signature | None = None) -> Self:
-        """The model that `step` made of this one."""
-        return replace(self, module=module.eval(), signature=signature or self.signature, history=(*self.history, step))
+    def edited(self, technique: str, edit: Mapping[str, Any]) -> Self:
+        """The same model with one more edit on record."""
+        return replace(self, edits=(*self.edits, {"technique": technique, **edit}))
+
+    def then(self, made: "TorchModel", step: str) -> "TorchModel":
+        """The model `made`, which `step` made of this one."""
+        return replace(made, module=made.module.eval(), history=(*self.history, step))
 
 
 @final

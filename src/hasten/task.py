@@ -37,7 +37,9 @@ class Task:
         validate: chooses between candidates; `test` is used once, for the final figure.
         train, loss: where a technique trains: (outputs by name, target) -> scalar torch tensor.
         pipeline: what happens around the network.
-        students, space: smaller networks by name, and a search space, for the techniques that ask.
+        students: functions that build smaller networks, untrained, by name.
+        teachers: functions that build further trained networks, by name, from which a student can learn.
+        space: a search space, for the techniques that ask.
     """
 
     name: str
@@ -49,7 +51,8 @@ class Task:
     train: Source = None
     loss: Callable[..., Any] | None = None
     pipeline: Pipeline = field(default_factory=Pipeline)
-    students: Mapping[str, Any] = field(default_factory=dict)
+    students: "Mapping[str, Callable[[], torch.nn.Module]]" = field(default_factory=dict)
+    teachers: "Mapping[str, Callable[[], torch.nn.Module]]" = field(default_factory=dict)
     space: Mapping[str, Any] = field(default_factory=dict)
     source: Path | None = None  # the task file, where there is one: child processes load it again
 
@@ -78,7 +81,13 @@ class Task:
             )
         must(self.loss is None or callable(self.loss), "loss", "a function (outputs, target) -> scalar")
         must(isinstance(self.pipeline, Pipeline), "pipeline", "a Pipeline")
-        must(isinstance(self.students, Mapping), "students", "a dict of smaller networks by name")
+        for part in ("students", "teachers"):
+            networks = getattr(self, part)
+            must(
+                isinstance(networks, Mapping) and all(callable(n) for n in networks.values()),
+                part,
+                "a dict of functions that build networks, by name",
+            )
         must(isinstance(self.space, Mapping), "space", "a dict")
         if isinstance(self.metric, str):
             metric(self.metric)
@@ -100,12 +109,20 @@ class Task:
             from hasten.provenance import label
 
             return OnnxModel(label(admit(self.model).proto), self.model)
+        return self.built(self.model, "model")
+
+    def built(self, build: "Callable[[], torch.nn.Module]", what: str) -> TorchModel:
+        """A network of the task's, its model, a student or a teacher, as it answers to the task's data.
+
+        Raises:
+            InputError: it cannot be built, or fails on the data; `what` is the word for it in the sentence.
+        """
         import torch
 
-        module = self._asked(self.model, "model")
+        module = self._asked(build, what)
         if not isinstance(module, torch.nn.Module):
             raise InputError(
-                f"the task's model gives a value of type {type(module).__name__}",
+                f"the task's {what} gives a value of type {type(module).__name__}",
                 "return the module itself, with its weights loaded",
             )
         return TorchModel.of(module, self.sample().take(slice(0, 1)).inputs)

@@ -1,8 +1,9 @@
 """A technique: model -> model. One file each in compress/ (torch) and graph/ (ONNX)."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, ClassVar, Literal, final
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from hasten.model import Model, OnnxModel, Signature, TorchModel
 from hasten.provenance import carry, missing_names
 
 if TYPE_CHECKING:
+    import torch
+
     from hasten.task import Task
 
 Kind = Literal["torch", "onnx"]
@@ -24,7 +27,7 @@ class Technique(ABC):
 
         requires   the right kind of model, the data it needs
         ensures    the model that came in is unchanged; the signature is as declared; outputs are finite;
-                   an ONNX node still tells the user's module that it came from
+                   an ONNX node still tells the user's module that it came from, and a torch model how it was edited
     """
 
     takes: ClassVar[Kind] = "onnx"
@@ -50,6 +53,15 @@ class Technique(ABC):
         Raises:
             NotApplicable: this model gives it nothing to do; says why.
         """
+
+    @classmethod
+    def replay(cls, module: "torch.nn.Module", edit: Mapping[str, Any], task: "Task") -> "torch.nn.Module":
+        """A module with the structure that `edit`, recorded by `apply`, gave; weights are put in afterwards.
+
+        Raises:
+            InputError: the edit does not fit the module.
+        """
+        raise InputError(f"{cls.__name__} changes no structure", "the plan is not one that hasten wrote")
 
     def signature(self, before: Signature) -> Signature:
         """The signature it leaves; the same unless a technique declares another."""
@@ -77,12 +89,22 @@ class Technique(ABC):
         if made.signature != self.signature(model.signature):
             declared = self.signature(model.signature)
             raise ContractError(f"{self} left the signature {made.signature}, declared {declared}")
+        if isinstance(made, TorchModel) and isinstance(model, TorchModel):
+            self._check_edits(model, made)
         _finite(self, made, task)
         if isinstance(made, TorchModel) and isinstance(model, TorchModel):
-            return model.then(made.module, str(self), made.signature)
+            return model.then(made, str(self))
         assert isinstance(made, OnnxModel)
         assert isinstance(model, OnnxModel)
         return model.then(made.proto, str(self))
+
+    def _check_edits(self, before: TorchModel, after: TorchModel) -> None:
+        """What was done to the structure is on record, or a checkpoint could not be read again."""
+        shapes = [{k: v.shape for k, v in m.module.state_dict().items()} for m in (before, after)]
+        if shapes[0] != shapes[1] and len(after.edits) == len(before.edits):
+            raise ContractError(f"{self} changed the structure of the network and recorded no edit")
+        if after.edits[: len(before.edits)] != before.edits:
+            raise ContractError(f"{self} lost edits that were made before it")
 
     def __str__(self) -> str:
         """As a recipe writes it: the name of its file, and the settings that are not the default."""

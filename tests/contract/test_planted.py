@@ -61,6 +61,10 @@ PASS_FAULTS: Faults = {
 }  # fmt: skip
 STEP_FAULTS: Faults = {
     "planted_careless": ("copy.deepcopy(model.module)", "model.module", "it_works_or_says_why_not"),
+    "planted_unrecorded": (
+        "return dataclasses", "module.register_buffer('more', next(module.parameters()).detach().clone())\n"
+        "        return dataclasses", "it_works_or_says_why_not",
+    ),
     "planted_other": (
         "return dataclasses", "return __import__('hasten.export').export.export(model, task.sample()).model\n"
         "        return dataclasses", "it_works_or_says_why_not",

@@ -2,6 +2,7 @@
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,7 +16,7 @@ from hasten.errors import InputError, NotApplicable, UsageError
 from hasten.export import export
 from hasten.find import engine
 from hasten.graph._masks import LIMIT, clamped, masked_nodes
-from hasten.graph.quantize import Quantize, _Feeds
+from hasten.graph.quantize import Method, Quantize, _Feeds
 from hasten.graph.simplify import simplified
 from hasten.model import OnnxModel
 from hasten.task import Task
@@ -83,6 +84,8 @@ def off(task: Task, before: OnnxModel, after: OnnxModel, name: str = "onnxruntim
         Quantize(method="onnxruntime"),
         Quantize(ranges="minmax"),
         Quantize(transformer=True, smooth_quant=False, ranges="minmax"),
+        Quantize(method="placed"),
+        Quantize(method="placed", engine="openvino"),
         Quantize(method="dynamic"),
     ],
     ids=str,
@@ -154,6 +157,10 @@ def images() -> tuple[Task, OnnxModel]:
         Quantize(ranges="minmax", symmetric=True),
         Quantize(method="onnxruntime", symmetric=True),
         Quantize(method="onnxruntime", reduce_range=True),
+        Quantize(method="placed"),
+        Quantize(method="placed", engine="openvino"),
+        Quantize(method="placed", ranges="entropy"),
+        Quantize(method="placed", ranges="percentile", symmetric=True),
     ],
     ids=str,
 )
@@ -192,7 +199,20 @@ def test_every_setting_changes_the_file(images: tuple[Task, OnnxModel]) -> None:
         {"reduce_range": True},
         {"ops": ("Conv",)},
     ]
-    steps = [*(Quantize(**s) for s in nncf), *(Quantize(method="onnxruntime", **s) for s in runtime)]
+    placed = [
+        {},
+        {"ranges": "minmax"},
+        {"ranges": "percentile"},
+        {"ranges": "entropy"},
+        {"symmetric": True},
+        {"samples": 3},
+        {"engine": "openvino"},
+        {"bias_correction": False},
+        {"spare": 0.6},
+        {"ops": ("Conv",)},
+    ]
+    kinds: list[tuple[Method, list[dict[str, Any]]]] = [("nncf", nncf), ("onnxruntime", runtime), ("placed", placed)]
+    steps = [Quantize(method=method, **settings) for method, tried in kinds for settings in tried]
     files: dict[bytes, Quantize] = {}
     for step in steps:  # apply: a call would write the settings into the file, and then it always differs
         made = step.apply(before, task).proto.SerializeToString(deterministic=True)
@@ -207,7 +227,7 @@ def test_transformer_settings_change_the_file() -> None:
 
 def test_only_the_named_operators_are_quantized(images: tuple[Task, OnnxModel]) -> None:
     task, before = images
-    for method in ("nncf", "onnxruntime"):
+    for method in ("nncf", "onnxruntime", "placed"):
         made = Quantize(method=method, ops=("Gemm",))(before, task).proto
         made_by = {t: n.op_type for n in made.graph.node for t in n.output}
         fed = {n.op_type: made_by.get(n.input[1]) for n in made.graph.node if n.op_type in ("Conv", "Gemm")}
@@ -224,7 +244,11 @@ def test_only_the_named_operators_are_quantized(images: tuple[Task, OnnxModel]) 
         ({"method": "dynamic", "samples": 5}, "method=dynamic does not read samples"),
         ({"method": "dynamic", "ranges": "minmax"}, "does not read ranges"),
         ({"reduce_range": True}, "method=nncf does not read reduce_range"),
-        ({"ranges": "entropy"}, "has no ranges=entropy"),
+        ({"ranges": "entropy"}, "has no ranges=entropy; use method=placed"),
+        ({"method": "onnxruntime", "ranges": "mse"}, "has no ranges=mse; use method=placed"),
+        ({"engine": "openvino"}, "method=nncf does not read engine; use method=placed"),
+        ({"method": "placed", "spare": 1.0}, "cannot spare=1.0"),
+        ({"method": "placed", "spare": -0.1}, "cannot spare=-0.1"),
         ({"smooth_quant": False}, "smooths nothing"),
         ({"samples": 0}, "samples=0"),
     ],
@@ -259,7 +283,8 @@ def test_static_needs_calibration_data_and_dynamic_does_not() -> None:
 def test_variants_fit_the_graph(images: tuple[Task, OnnxModel]) -> None:
     attention = Quantize.variants(exported("lowest")[1])
     convolutions = Quantize.variants(images[1])
-    assert attention[0].transformer
+    assert attention[0].method == convolutions[0].method == "placed"
+    assert any(v.transformer for v in attention)
     assert Quantize(method="dynamic") in attention
     assert Quantize(method="dynamic") not in convolutions
     assert not any(v.transformer for v in convolutions)
@@ -269,7 +294,7 @@ def test_variants_fit_the_graph(images: tuple[Task, OnnxModel]) -> None:
 
 def test_quantizing_twice_gives_the_same_file(images: tuple[Task, OnnxModel]) -> None:
     task, before = images
-    for step in (Quantize(ranges="minmax"), Quantize(method="onnxruntime")):
+    for step in (Quantize(ranges="minmax"), Quantize(method="onnxruntime"), Quantize(method="placed", spare=0.3)):
         assert step(before, task).digest() == step(before, task).digest(), step
 
 
@@ -278,7 +303,7 @@ def test_nothing_is_printed_and_nothing_left_behind(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     task, before = images
-    for step in (Quantize(), Quantize(method="onnxruntime", ranges="entropy")):
+    for step in (Quantize(), Quantize(method="onnxruntime", ranges="entropy"), Quantize(method="placed", spare=0.3)):
         step(before, task)
     assert capfd.readouterr() == ("", "")
     assert list(tmp_path.iterdir()) == []

@@ -86,7 +86,7 @@ def call(module: "torch.nn.Module", arrays: Arrays, memory_format: Format = "con
 
     with torch.inference_mode():
         answer = module(*(_tensor(array, memory_format) for array in arrays.values()))
-    return {name: value.detach().cpu().numpy() for name, value in _named(answer).items()}
+    return {name: value.detach().cpu().numpy() for name, value in named(answer).items()}
 
 
 def _tensor(array: np.ndarray, memory_format: Format) -> "torch.Tensor":
@@ -98,7 +98,12 @@ def _tensor(array: np.ndarray, memory_format: Format) -> "torch.Tensor":
     return tensor
 
 
-def _named(answer: Any) -> dict[str, "torch.Tensor"]:
+def named(answer: Any) -> dict[str, "torch.Tensor"]:
+    """A module's answer by the names that its outputs have in a signature.
+
+    Raises:
+        InputError: it is neither a tensor nor a sequence or a dict of them.
+    """
     import torch
 
     if isinstance(answer, torch.Tensor):

@@ -9,8 +9,9 @@ import numpy as np
 
 from hasten.data import Data
 from hasten.errors import MissingError, NotApplicable, UsageError
-from hasten.graph import _nncf, _onnxruntime
+from hasten.graph import _nncf, _onnxruntime, _placed
 from hasten.graph._masks import clamped, masked_nodes
+from hasten.graph._ranges import Estimator
 from hasten.graph.simplify import simplified
 from hasten.model import Arrays, Model, OnnxModel
 from hasten.provenance import nodes
@@ -19,7 +20,7 @@ from hasten.technique import Technique
 if TYPE_CHECKING:
     from hasten.task import Task
 
-Method = Literal["nncf", "onnxruntime", "dynamic"]
+Method = Literal["nncf", "onnxruntime", "placed", "dynamic"]
 _READS = {  # which settings each method reads, beside dtype, method and ops
     "nncf": {
         "samples",
@@ -31,6 +32,7 @@ _READS = {  # which settings each method reads, beside dtype, method and ops
         "activations_per_channel",
     },
     "onnxruntime": {"samples", "symmetric", "ranges", "weights_per_channel", "reduce_range"},
+    "placed": {"engine", "samples", "symmetric", "ranges", "bias_correction", "spare"},
     "dynamic": {"weights_per_channel", "reduce_range"},
 }
 _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
@@ -53,17 +55,23 @@ class Quantize(Technique):
     Settings:
         dtype: of weights and activations.
         method: `nncf` (bias correction; https://github.com/openvinotoolkit/nncf), `onnxruntime` (Q and DQ where that
-            engine fuses them; https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html), `dynamic`
-            (no calibration data; only where there are no convolutions).
+            engine fuses them; https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html), `placed`
+            (our own: every convolution and product in INT8 on both engines, with the ranges and corrections below),
+            `dynamic` (no calibration data; only where there are no convolutions).
         ops: operator types to quantize; empty: all that the method knows.
-        samples: calibration samples that are looked at, spread evenly over the data. [nncf, onnxruntime]
-        symmetric: activation ranges around zero; weights are always so. [nncf, onnxruntime]
+        samples: calibration samples that are looked at, spread evenly over the data. [all but dynamic]
+        symmetric: activation ranges around zero; weights are always so. [all but dynamic]
         transformer: spare what attention is sensitive to, and smooth activations before the ranges are taken. [nncf]
         smooth_quant: False leaves the smoothing out (Xiao et al. 2022, arXiv:2211.10438). [nncf, with transformer]
         full_bias_correction: layer by layer on the quantized graph, slow, in place of the fast estimate. [nncf]
         activations_per_channel: of depthwise convolutions; False is faster where engines want one scale. [nncf]
         ranges: how a tensor's range is chosen from what it held; default: nncf takes the mean over samples of each
-            one's extremes, onnxruntime the extremes of all. [nncf: minmax; onnxruntime: minmax, entropy, percentile]
+            one's extremes, onnxruntime the extremes of all, placed that which changes the values least (mse). [nncf:
+            minmax; onnxruntime: minmax, entropy, percentile; placed: all]
+        engine: for whose fusions Q and DQ are placed. [placed]
+        bias_correction: add to biases what rounding the weights took from the mean output. [placed]
+        spare: share of the layers that stay in floats, those that change the answers most when they alone are in INT8.
+            [placed]
         weights_per_channel: a scale for each output channel; False: one for the tensor. [onnxruntime, dynamic]
         reduce_range: 7-bit weights, for CPUs without VNNI whose 16-bit sums overflow. [onnxruntime, dynamic]
     """
@@ -77,7 +85,10 @@ class Quantize(Technique):
     smooth_quant: bool = True
     full_bias_correction: bool = False
     activations_per_channel: bool = True
-    ranges: Literal["default", "minmax", "entropy", "percentile"] = "default"
+    ranges: Literal["default", "minmax", "entropy", "percentile", "mse"] = "default"
+    engine: Literal["onnxruntime", "openvino"] = "onnxruntime"
+    bias_correction: bool = True
+    spare: float = 0.0
     weights_per_channel: bool = True
     reduce_range: bool = False
 
@@ -93,8 +104,12 @@ class Quantize(Technique):
             if getattr(self, field.name) != field.default and field.name not in reads:
                 owners = " or ".join(f"method={m}" for m, names in _READS.items() if field.name in names)
                 raise UsageError(f"quantize with method={self.method} does not read {field.name}", f"use {owners}")
-        if self.method == "nncf" and self.ranges in ("entropy", "percentile"):
-            raise UsageError(f"quantize with method=nncf has no ranges={self.ranges}", "use method=onnxruntime")
+        if self.method == "nncf" and self.ranges in ("entropy", "percentile", "mse"):
+            raise UsageError(f"quantize with method=nncf has no ranges={self.ranges}", "use method=placed")
+        if self.method == "onnxruntime" and self.ranges == "mse":
+            raise UsageError("quantize with method=onnxruntime has no ranges=mse", "use method=placed")
+        if not 0 <= self.spare < 1:
+            raise UsageError(f"quantize cannot spare={self.spare}", "give a share from 0 to below 1")
         if not self.smooth_quant and not self.transformer:
             raise UsageError("quantize smooths nothing without transformer=True", "leave smooth_quant away")
         if self.samples < 1:
@@ -103,6 +118,11 @@ class Quantize(Technique):
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]  # of this instance: dynamic needs no data
         return frozenset() if self.method == "dynamic" else frozenset({"calibrate"})
+
+    @property
+    def estimator(self) -> Estimator:
+        """How `placed` chooses ranges."""
+        return "mse" if self.ranges == "default" else self.ranges
 
     @classmethod
     def missing(cls) -> str | None:
@@ -136,7 +156,13 @@ class Quantize(Technique):
             cls(method="onnxruntime", ops=heavy),
             cls(method="onnxruntime", ranges="entropy"),
         ]
-        static = [*(nncf if find_spec("nncf") else []), *runtime]
+        placed = [
+            cls(method="placed"),
+            cls(method="placed", engine="openvino"),
+            cls(method="placed", ranges="minmax"),
+            cls(method="placed", spare=0.1),
+        ]
+        static = [*placed, *(nncf if find_spec("nncf") else []), *runtime]
         return tuple(static) if kinds & _CONVOLUTIONS else (*static, cls(method="dynamic"))
 
     def apply(self, model: Model, task: "Task") -> OnnxModel:
@@ -157,8 +183,8 @@ class Quantize(Technique):
         size = model.signature.fixed_batch if self.method == "nncf" or not model.signature.batch else _FEED
         feeds = _Feeds(task.split("calibrate"), self.samples, size)
         skip = masked_nodes(graph)  # before they are clamped: afterwards they look like any constant
-        library = _nncf if self.method == "nncf" else _onnxruntime
-        return OnnxModel(library.static(clamped(graph, feeds[:2]), self, feeds, skip))
+        way = {"nncf": _nncf, "onnxruntime": _onnxruntime, "placed": _placed}[self.method]
+        return OnnxModel(way.static(clamped(graph, feeds[:2]), self, feeds, skip))
 
     def _unfit(self, kinds: set[str]) -> str | None:
         if self.ops and not kinds.intersection(self.ops):

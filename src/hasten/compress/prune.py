@@ -1,0 +1,133 @@
+"""prune: whole channels go, from every layer that makes or hears them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from hasten.compress._resize import changed, resized
+from hasten.compress.heal import Heal
+from hasten.errors import NotApplicable, UsageError
+from hasten.model import Model, TorchModel
+from hasten.technique import Technique
+
+if TYPE_CHECKING:
+    import torch
+
+    from hasten.compress._channels import Channels
+    from hasten.task import Task
+
+MULTIPLE = 8  # channels that engines compute together
+
+
+@dataclass(frozen=True)
+class Prune(Technique):
+    """Structured pruning by dependency graph (Fang et al. 2023, arXiv:2301.12900; the package torch-pruning).
+
+    Layers that exchange channels lose the same ones. A group of layers is only cut where the smaller network is seen to
+    answer as the whole one does with those channels silenced; what cannot be cut is noted with the reason. The outputs
+    keep their channels. Fewer multiply-adds are not yet less time: engines compute channels in vectors, so that counts
+    are kept at multiples of 8, or at those that somebody has measured. Without healing most of the accuracy is gone.
+
+    Settings:
+        ratio: share of the channels that go, of each layer (local) or of all together (global).
+        importance: what stays: channels of large weights (l1: Li et al. 2017, arXiv:1608.08710; l2), of large factors
+            in batch norm (bn: Liu et al. 2017, arXiv:1708.06519), on which the loss depends most (taylor: Molchanov et
+            al. 2019, arXiv:1906.10771), or any (random).
+        scope: local takes the same share everywhere; global compares channels over the whole network.
+        widths: numbers of channels that are allowed; empty: multiples of 8.
+        steps: in which the channels go; after each the network is healed.
+        epochs: of healing after each step; 0 is none.
+        lr: the highest rate of healing.
+        seed: of `random`, and of healing.
+    """
+
+    ratio: float = 0.5
+    importance: Literal["l1", "l2", "bn", "taylor", "random"] = "l2"
+    scope: Literal["local", "global"] = "local"
+    widths: tuple[int, ...] = ()
+    steps: int = 1
+    epochs: int = 0
+    lr: float = 1e-3
+    seed: int = 0
+
+    takes: ClassVar[Literal["torch", "onnx"]] = "torch"
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            UsageError: a setting out of range.
+        """
+        if not 0 < self.ratio < 1 or min(self.widths, default=1) < 1:
+            raise UsageError(f"{self} cannot prune", "ratio is between 0 and 1, widths are above 0")
+        if self.steps < 1 or self.epochs < 0 or self.lr <= 0 or self.seed < 0:
+            raise UsageError(f"{self} cannot prune", "steps is at least 1, lr is above 0, epochs and seed at least 0")
+
+    @property
+    def needs(self) -> frozenset[str]:  # type: ignore[override]  # of this instance
+        return frozenset({"train"} if self.epochs or self.importance == "taylor" else ())
+
+    @classmethod
+    def missing(cls) -> str | None:
+        absent = [p for p in ("torch_pruning", "accelerate") if find_spec(p) is None]
+        return f"{absent[0].replace('_', '-')} is not installed: pip install 'hasten[train]'" if absent else None
+
+    def apply(self, model: Model, task: "Task") -> TorchModel:
+        """
+        Raises:
+            NotApplicable: no layer can lose channels; says why each cannot.
+        """
+        from hasten.compress._channels import Channels
+
+        assert isinstance(model, TorchModel)
+        made, share = model, 1 - (1 - self.ratio) ** (1 / self.steps)  # the same of what is left, each time
+        fixed: Mapping[str, str] = {}
+        for step in range(self.steps):
+            channels = Channels(made, task)
+            gone, fixed = self._chosen(channels, task, share, step)
+            if not gone and made is model:
+                said = "; ".join(f"{name}: {reason}" for name, reason in fixed.items())
+                raise NotApplicable(f"{self} has nothing to do: {said or 'there is no layer with channels'}")
+            made = replace(made, module=channels.without(gone))
+            if self.epochs:
+                made = Heal(self.epochs, self.lr, seed=self.seed).train(made, task)
+        return made.edited("prune", {"sizes": changed(model.module, made.module), "untouched": dict(fixed)})
+
+    @classmethod
+    def replay(cls, module: "torch.nn.Module", edit: Mapping[str, Any], task: "Task") -> "torch.nn.Module":
+        return resized(module, edit["sizes"])
+
+    def _chosen(
+        self, channels: "Channels", task: "Task", share: float, step: int
+    ) -> tuple[dict[str, list[int]], dict[str, str]]:
+        """The channels that go, by group, and why the others cannot."""
+        scores = channels.scores(self.importance, task, self.seed + step)
+        fixed = channels.fixed | dict.fromkeys(
+            channels.sizes.keys() - scores.keys(), f"{self.importance} tells nothing of its channels"
+        )
+        weak = np.quantile(np.concatenate(list(scores.values())), share) if scores else 0.0
+        gone: dict[str, list[int]] = {}
+        for name, score in scores.items():
+            wanted = (score > weak).sum() if self.scope == "global" else (1 - share) * len(score)
+            kept = self._allowed(float(wanted), len(score))
+            if kept < len(score):
+                gone[name] = sorted(np.argsort(score, kind="stable")[: len(score) - kept].tolist())
+            else:
+                fixed[name] = f"its {len(score)} channels are the fewest allowed"
+        if not gone or channels.removable(gone):
+            return gone, fixed
+        able = {name: which for name, which in gone.items() if channels.removable({name: which})}
+        fixed |= dict.fromkeys(
+            gone.keys() - able.keys(), "a norm, attention or forward itself depends on all of its channels"
+        )
+        while able and not channels.removable(able):  # each alone can go, but not all together
+            last = able.popitem()[0]
+            fixed[last] = "it cannot go together with others"
+        return able, fixed
+
+    def _allowed(self, wanted: float, has: int) -> int:
+        """The nearest number of channels that is allowed, out of those not above `has`."""
+        widths = [w for w in self.widths or range(MULTIPLE, has, MULTIPLE) if w < has]
+        return min([*widths, has], key=lambda w: (abs(w - wanted), w))

@@ -1,0 +1,313 @@
+"""Q and DQ written where engines fuse them: around every layer, behind its activation, at both ends of an addition.
+
+An engine runs a convolution in INT8 when it finds DQ, Conv, Q in a row; an activation between Conv and Q vanishes,
+since where 8 bits end there it ends too. Libraries that place Q by other rules leave layers in floats.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hasten.graph._ranges import Seen, watch
+from hasten.model import Arrays
+from hasten.provenance import nodes
+
+if TYPE_CHECKING:
+    import onnx
+
+    from hasten.graph.quantize import Quantize
+
+ACTIVATIONS = frozenset({"Relu", "Clip"})  # cut off what 8 bits would cut off as well
+MOVES = frozenset({"MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze"})  # values as they are
+MIXES = frozenset({"Add", "Concat", "GlobalAveragePool", "AveragePool"})  # run in INT8 where all they take and give is
+JUDGED = 32  # samples by which the layers that hurt are found
+
+
+def static(proto: "onnx.ModelProto", step: "Quantize", feeds: Sequence[Arrays], skip: list[str]) -> "onnx.ModelProto":
+    """INT8 for every convolution and matrix product, with ranges of one calibration.
+
+    Args:
+        proto: simplified, with unique node names.
+        feeds: one call's inputs each.
+        skip: nodes that stay in floating point.
+    """
+    net = _Net(proto)
+    layers = [n for n in net.nodes if n.name not in skip and (not step.ops or n.op_type in step.ops) and net.fits(n)]
+    points = _points(net, layers, step)
+    seen = watch(proto, sorted(points), feeds)
+    if step.spare:
+        hurt = _hurtful(proto, step, layers, seen, feeds[: -(-JUDGED // max(1, _samples(feeds[0])))])
+        layers = [n for n in layers if n.name not in hurt[: round(step.spare * len(layers))]]
+    return _written(proto, step, layers, seen)
+
+
+class _Net:
+    """A graph by its tensors."""
+
+    def __init__(self, proto: "onnx.ModelProto") -> None:
+        import onnx
+
+        graph = proto.graph
+        self.nodes = list(graph.node)
+        self.weights = {w.name: w for w in graph.initializer}
+        self.outputs = {o.name for o in graph.output}
+        self.readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
+        for node in self.nodes:
+            for name in node.input:
+                self.readers[name].append(node)
+        floats = (v for v in (*graph.value_info, *graph.input, *graph.output))
+        self.floats = {v.name for v in floats if v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
+
+    def fits(self, node: "onnx.NodeProto") -> bool:
+        """Whether it is a layer that engines run in INT8; a convolution that answers is wanted in floats."""
+        if node.op_type == "Conv":
+            return node.input[1] in self.weights and self.after(node) not in self.outputs
+        if node.op_type == "Gemm":
+            odd = any(
+                (a.name == "transA" and a.i) or (a.name in ("alpha", "beta") and a.f != 1.0) for a in node.attribute
+            )
+            return not odd and node.input[1] in self.weights
+        return node.op_type == "MatMul" and node.input[0] not in self.weights and set(node.input) <= {
+            *self.weights, *self.floats
+        }  # fmt: skip
+
+    def after(self, node: "onnx.NodeProto") -> str:
+        """The tensor behind a node and the activations that vanish."""
+        name = str(node.output[0])
+        while len(self.readers[name]) == 1 and name not in self.outputs:
+            (reader,) = self.readers[name]
+            if reader.op_type not in ACTIVATIONS or reader.input[0] != name:
+                break
+            name = str(reader.output[0])
+        return name
+
+    def dynamic(self, node: "onnx.NodeProto") -> list[str]:
+        """The inputs of floats that are no weights."""
+        return [i for i in node.input if i and i not in self.weights and i in self.floats]
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Of 8 bits: real = step * (stored - zero)."""
+
+    step: float
+    zero: np.ndarray  # of the type that is stored
+
+    @classmethod
+    def of(cls, low: float, high: float, symmetric: bool) -> "_Scale":
+        if symmetric and low < 0:
+            return cls(max(-low, high) / 127, np.array(0, np.int8))
+        step = (high - low) / 255
+        return cls(step, np.array(np.clip(round(-low / step), 0, 255), np.uint8))
+
+
+def _points(net: _Net, layers: Sequence["onnx.NodeProto"], step: "Quantize") -> dict[str, str]:
+    """Tensors that get Q and DQ -> whose range they have: their own, or that of a tensor with the same values."""
+    points: dict[str, str] = {}
+    for layer in layers:
+        points |= {name: name for name in net.dynamic(layer)[: 2 if layer.op_type == "MatMul" else 1]}
+    given = {net.after(layer) for layer in layers if layer.op_type == "Conv"}
+    if step.engine == "onnxruntime":  # it wants Q behind each convolution; OpenVINO, where a layer or a sum reads it
+        points |= {name: name for name in given}
+    for node in net.nodes:  # in the order in which they run, so that one that takes points may hand them on
+        taken = net.dynamic(node)
+        if node.op_type not in MOVES | MIXES or not points.keys() & set(taken):
+            continue
+        if not set(taken) <= points.keys() | given or net.after(node) in net.outputs:
+            continue
+        points |= {name: name for name in taken if name not in points}
+        if node.op_type in MOVES:
+            points[node.output[0]] = points[taken[0]]
+        elif node.op_type in MIXES and len(taken) == sum(1 for i in node.input if i):
+            points.setdefault(net.after(node), net.after(node))
+    return points
+
+
+def _multiplied(net: _Net, layers: Sequence["onnx.NodeProto"]) -> set[str]:
+    """Activations that are multiplied with activations, which OpenVINO does in INT8 where zero is stored as zero."""
+    products = [n for n in layers if n.op_type == "MatMul" and n.input[1] not in net.weights]
+    return {name for n in products for name in n.input}
+
+
+def _written(
+    proto: "onnx.ModelProto", step: "Quantize", layers: Sequence["onnx.NodeProto"], seen: dict[str, Seen]
+) -> "onnx.ModelProto":
+    """A copy with Q and DQ at the points of these layers, weights in INT8, and corrected biases."""
+    import onnx
+
+    made = onnx.ModelProto()
+    made.CopyFrom(proto)
+    net, chosen = _Net(made), {n.name for n in layers}
+    inside = [n for n in net.nodes if n.name in chosen]
+    points = _points(net, inside, step)
+    even = _multiplied(net, inside) if step.engine == "openvino" else set()
+    scales = {
+        t: _Scale.of(*seen[whose].range(step.estimator), step.symmetric or not even.isdisjoint({t, whose}))
+        for t, whose in points.items()
+    }
+    front: list[onnx.NodeProto] = []
+    behind: dict[str, list[onnx.NodeProto]] = {}
+    forced = {net.after(n) for n in inside if n.op_type == "Conv" and step.engine == "onnxruntime"}
+    for name, scale in scales.items():
+        quantized = _pair(made.graph, name, scale)
+        behind[name] = quantized
+        for reader in list(net.readers[name]):
+            if name in forced or reader.name in chosen or reader.op_type in MOVES | MIXES:
+                reader.input[:] = [quantized[1].output[0] if i == name else i for i in reader.input]
+    for layer in inside:
+        front += _weights(made.graph, net, layer, step, seen)
+        if layer.op_type == "Gemm" and step.engine == "onnxruntime":
+            front += _whole_bias(made.graph, layer, scales[layer.input[0].removesuffix(".dq")])
+    ordered = [*front, *(p for i in made.graph.input for p in behind.pop(i.name, []))]
+    for node in net.nodes:
+        ordered += [node, *(p for t in node.output for p in behind.pop(t, []))]
+    del made.graph.node[:]
+    made.graph.node.extend(ordered)
+    read = {name for node in nodes(made.graph) for name in node.input} | net.outputs
+    kept = [w for w in made.graph.initializer if w.name in read]
+    del made.graph.initializer[:]
+    made.graph.initializer.extend(kept)
+    return made
+
+
+def _pair(graph: "onnx.GraphProto", name: str, scale: _Scale) -> list["onnx.NodeProto"]:
+    """Q and DQ of a tensor."""
+    import onnx
+
+    step, zero = f"{name}.scale", f"{name}.zero"
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array(scale.step, np.float32), step))
+    graph.initializer.append(onnx.numpy_helper.from_array(scale.zero, zero))
+    return [
+        onnx.helper.make_node("QuantizeLinear", [name, step, zero], [f"{name}.q"], name=f"{name}.q"),
+        onnx.helper.make_node("DequantizeLinear", [f"{name}.q", step, zero], [f"{name}.dq"], name=f"{name}.dq"),
+    ]
+
+
+def _weights(
+    graph: "onnx.GraphProto", net: _Net, layer: "onnx.NodeProto", step: "Quantize", seen: dict[str, Seen]
+) -> list["onnx.NodeProto"]:
+    """The weight in INT8 with a DQ behind it, a scale for each output channel; the bias makes up for what is lost."""
+    import onnx
+
+    if layer.input[1] not in net.weights:  # a product of two activations
+        return []
+    weight = onnx.numpy_helper.to_array(net.weights[layer.input[1]])
+    across = any(a.name == "transB" and a.i for a in layer.attribute)
+    axis = 0 if layer.op_type == "Conv" or across else weight.ndim - 1
+    rows = np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1)
+    steps = np.maximum(np.abs(rows).max(1), 1e-12) / 127
+    if step.estimator == "mse":
+        steps *= _narrowed(rows, steps)
+    shape = [1] * weight.ndim
+    shape[axis] = -1
+    stored = np.clip(np.round(weight / steps.reshape(shape)), -127, 127).astype(np.int8)
+    name = f"{layer.name}.weight"
+    for suffix, values in (("q", stored), ("scale", steps.astype(np.float32)), ("zero", np.zeros(len(steps), np.int8))):
+        graph.initializer.append(onnx.numpy_helper.from_array(values, f"{name}.{suffix}"))
+    back = onnx.helper.make_node(
+        "DequantizeLinear", [f"{name}.q", f"{name}.scale", f"{name}.zero"], [f"{name}.dq"], name=f"{name}.dq", axis=axis
+    )
+    source = layer.input[0].removesuffix(".dq")
+    layer.input[1] = f"{name}.dq"
+    if step.bias_correction and layer.op_type in ("Conv", "Gemm"):
+        lost = weight - stored * steps.reshape(shape).astype(np.float32)
+        _correct(graph, net, layer, lost if axis == 0 else lost.T, seen.get(source))
+    return [back]
+
+
+def _whole_bias(graph: "onnx.GraphProto", layer: "onnx.NodeProto", scale: _Scale) -> list["onnx.NodeProto"]:
+    """The bias of a product in 32-bit integers, without which ONNX Runtime leaves the product in floats."""
+    import onnx
+
+    values = {w.name: w for w in graph.initializer}
+    if len(layer.input) < 3 or layer.input[2] not in values:
+        return []
+    name = f"{layer.name}.bias"
+    bias = onnx.numpy_helper.to_array(values[layer.input[2]])
+    steps = onnx.numpy_helper.to_array(values[f"{layer.name}.weight.scale"]) * np.float32(scale.step)
+    stored = np.clip(np.round(bias / steps), -(2**31), 2**31 - 1).astype(np.int32)
+    for suffix, array in (("q", stored), ("scale", steps), ("zero", np.zeros(len(steps), np.int32))):
+        graph.initializer.append(onnx.numpy_helper.from_array(array, f"{name}.{suffix}"))
+    layer.input[2] = f"{name}.dq"
+    ends = [f"{name}.q", f"{name}.scale", f"{name}.zero"]
+    return [onnx.helper.make_node("DequantizeLinear", ends, [layer.input[2]], name=f"{name}.dq", axis=0)]
+
+
+def _narrowed(rows: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """For each row the share of its step at which it changes least when it is rounded."""
+    shares = np.linspace(1.0, 0.6, 21)
+    errors = []
+    for share in shares:
+        step = (steps * share)[:, None]
+        errors.append(np.square(np.clip(np.round(rows / step), -127, 127) * step - rows).sum(1))
+    best: np.ndarray = shares[np.argmin(errors, 0)]
+    return best
+
+
+def _correct(
+    graph: "onnx.GraphProto", net: _Net, layer: "onnx.NodeProto", lost: np.ndarray, source: Seen | None
+) -> None:
+    """Add to the bias what the mean input makes of the lost part of the weight (Nagel et al. 2019, arXiv:1906.04721).
+
+    Args:
+        lost: [out, in of a group, ...].
+    """
+    import onnx
+
+    if source is None or source.means is None:
+        return
+    taps = lost.reshape(len(lost), lost.shape[1], -1).sum(2)
+    groups = next((a.i for a in layer.attribute if a.name == "group"), 1)
+    if taps.shape[1] * groups != len(source.means):
+        return
+    means = source.means.reshape(groups, -1).repeat(len(lost) // groups, 0)
+    shift = (taps * means).sum(1)
+    old = np.zeros(len(lost), np.float32)
+    if len(layer.input) > 2 and layer.input[2]:
+        if layer.input[2] not in net.weights:
+            return
+        old = onnx.numpy_helper.to_array(net.weights[layer.input[2]])
+    name = f"{layer.name}.bias.corrected"
+    graph.initializer.append(onnx.numpy_helper.from_array((old + shift).astype(np.float32), name))
+    layer.input[:] = [*layer.input[:2], name]
+
+
+def _hurtful(
+    proto: "onnx.ModelProto",
+    step: "Quantize",
+    layers: Sequence["onnx.NodeProto"],
+    seen: dict[str, Seen],
+    feeds: Sequence[Arrays],
+) -> list[str]:
+    """Names of layers, those first that change the answers most when they alone are in INT8."""
+    wanted = _answers(proto, feeds)
+
+    def damage(layer: "onnx.NodeProto") -> float:
+        got = _answers(_written(proto, step, [layer], seen), feeds)
+        return float(
+            sum(np.square(g - w).mean() / max(1e-12, float(w.var())) for g, w in zip(got, wanted, strict=True))
+        )
+
+    return [layer.name for layer in sorted(layers, key=damage, reverse=True)]
+
+
+def _answers(proto: "onnx.ModelProto", feeds: Sequence[Arrays]) -> list[np.ndarray]:
+    """The outputs of floats on all feeds."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    parts = [session.run(None, dict(feed)) for feed in feeds]
+    return [
+        np.concatenate([np.atleast_1d(p) for p in part])
+        for part in zip(*parts, strict=True)
+        if part[0].dtype.kind == "f"
+    ]
+
+
+def _samples(feed: Arrays) -> int:
+    return len(next(iter(feed.values())))

@@ -1,0 +1,167 @@
+"""distil: a student learns from the original, from others, and from what they see inside."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tiny import CLASSES
+from torch import nn
+from trainable import accuracy, convolutions, quadrants
+
+from hasten.compress._hints import Hints, _layers, _paired
+from hasten.compress.distil import Distil
+from hasten.compress.heal import Heal
+from hasten.errors import InputError, NotApplicable, UsageError
+from hasten.model import TorchModel
+from hasten.task import Task
+
+
+def narrow() -> nn.Module:
+    return convolutions(4)
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    """A trained original, a narrow student, and a second teacher."""
+    fresh = quadrants(convolutions)
+    made, other = (Heal(8, 1e-2, 32, 0.0).train(replace_seed(fresh, seed).original, fresh).module for seed in (0, 1))
+    return quadrants(
+        lambda: made,
+        students={"narrow": narrow},
+        teachers={"other": lambda: other},
+    )
+
+
+def replace_seed(task: Task, seed: int) -> Task:
+    return replace(task, model=lambda: convolutions(seed=seed))
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        Distil("narrow"), Distil("narrow", features=1.0), Distil("narrow", attention=10.0),
+        Distil("narrow", teachers=("other",)), Distil(width=0.5),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_student_learns(task: Task, how: Distil) -> None:
+    made = replace(how, epochs=10, lr=1e-2, batch=32).apply(task.original, task)
+    assert accuracy(task, made.module) > 0.9
+    assert made.params < task.original.params / 2
+    assert made.signature == task.original.signature
+    layers = {"0.weight", "0.bias", "2.weight", "2.bias", "6.weight", "6.bias"}
+    assert made.module.state_dict().keys() == layers, "adapters stay behind"
+
+
+def test_without_labels_it_is_the_original_that_is_learnt(task: Task) -> None:
+    silent = replace(task, loss=None, metric="agreement")
+    made = Distil("narrow", epochs=10, lr=1e-2, batch=32).apply(silent.original, silent)
+    assert accuracy(task, made.module) > 0.9
+
+
+def test_teachers_are_followed_in_equal_parts(task: Task) -> None:
+    """With a second teacher that is sure of another class, the student is torn."""
+
+    class Sure(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.wrong = nn.Parameter(torch.zeros(1))
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return nn.functional.one_hot(torch.zeros(len(image), dtype=torch.long), CLASSES) * 60.0 + self.wrong
+
+    biased = replace(task, teachers={"sure": Sure})
+    how = Distil("narrow", teacher=1.0, epochs=10, lr=1e-2, batch=32)
+    alone, torn = (replace(how, teachers=t).apply(biased.original, biased).module for t in ((), ("sure",)))
+    from hasten.engines.torch import call
+
+    first = [call(net, biased.split("test").inputs)["output"] for net in (alone, torn)]
+    share = [np.exp(a - a.max(1, keepdims=True)) for a in first]
+    of_class_0 = [float((s[:, 0] / s.sum(1)).mean()) for s in share]
+    assert of_class_0[1] > of_class_0[0] + 0.1
+
+
+@pytest.mark.parametrize(("features", "attention"), [(1.0, 0.0), (0.0, 1.0)])
+def test_what_is_seen_inside_is_learnt(task: Task, features: float, attention: float) -> None:
+    student = TorchModel.of(convolutions(8, seed=3), task.sample().inputs)
+    hints = Hints(student, task.original, task.sample(), features, attention)
+    data = task.split("test")
+
+    @torch.no_grad()
+    def distance(module: nn.Module) -> float:
+        feed = [torch.from_numpy(data.inputs["image"])]
+        seen = [module[: int(name) + 1](feed[0]) for name in hints.layers]
+        return float(hints.module(seen, feed))
+
+    before = distance(student.module)
+    made = Heal(8, 1e-2, 32, precision="f32").train(student, task, hints).module
+    assert list(hints.layers) == ["0", "2"]
+    assert distance(made) < 0.5 * before
+
+
+@torch.no_grad()
+def test_distances_are_those_of_the_papers(task: Task) -> None:
+    student = TorchModel.of(convolutions(8, seed=3), task.sample().inputs)
+    feed = [torch.from_numpy(task.split("test").inputs["image"][:20])]
+    mine, his = ([net[:1](feed[0]), net[:3](feed[0])] for net in (student.module, task.original.module))
+    hints = Hints(student, task.original, task.sample(), 2.0, 0.0)
+    wanted = 0.0
+    for adapter, a, b in zip(hints.module.adapters, mine, his, strict=True):
+        wanted += float(((torch.einsum("nchw,dc->ndhw", a, adapter.weight) - b) ** 2).mean() / b.var()) / 2 * 2.0
+    assert float(hints.module(mine, feed)) == pytest.approx(wanted, rel=1e-4)
+    maps = [[x.square().mean(1).flatten(1) for x in side] for side in (mine, his)]
+    units = [[m / m.norm(dim=1, keepdim=True) for m in side] for side in maps]
+    wanted = sum(float(((a - b) ** 2).sum(1).mean()) for a, b in zip(*units, strict=True)) / 2 * 3.0
+    hints = Hints(student, task.original, task.sample(), 0.0, 3.0)
+    assert float(hints.module(mine, feed)) == pytest.approx(wanted, rel=1e-4)
+
+
+def test_layers_are_paired_by_depth_and_size() -> None:
+    feed = [torch.zeros(2, 1, 8, 8)]
+    layers = [nn.Conv2d(1 if i == 0 else 4, 4, 3, padding=1) for i in range(6)]
+    deep = nn.Sequential(*layers, nn.Flatten(), nn.Linear(256, 4))
+    short = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Conv2d(2, 2, 3, padding=1), nn.Flatten(), nn.Linear(128, 4))
+    pairs = [(mine.name, his.name) for mine, his in _paired(_layers(short, feed), _layers(deep, feed))]
+    assert pairs == [("0", "2"), ("1", "5")]
+
+
+def test_no_layers_of_one_size_are_said(task: Task) -> None:
+    flat = replace(task, students={"flat": lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 7), nn.Linear(7, 4))})
+    with pytest.raises(NotApplicable, match="no layer of the student gives features of the size"):
+        Distil("flat", features=1.0).apply(flat.original, flat)
+    student = flat.built(flat.students["flat"], "student")
+    with pytest.raises(NotApplicable):
+        Hints(student, flat.original, flat.sample(), 0.0, 1.0)
+
+
+def test_a_narrow_copy_has_weights_of_its_own(task: Task) -> None:
+    made = Distil(epochs=1, lr=1e-6).apply(task.original, task)
+    assert made.module[0].out_channels == 8
+    theirs = {tuple(row.tolist()) for row in task.original.module[0].weight.flatten(1)}
+    assert not any(tuple(row.tolist()) in theirs for row in made.module[0].weight.flatten(1))
+
+
+@pytest.mark.parametrize(("student", "said"), [("narow", "did you mean 'narrow'?"), ("zzz", "there are: narrow")])
+def test_an_unknown_student_is_refused(task: Task, student: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        Distil(student).apply(task.original, task)
+
+
+def test_an_unknown_teacher_is_refused(task: Task) -> None:
+    with pytest.raises(UsageError, match="did you mean 'other'"):
+        Distil("narrow", teachers=("othr",)).apply(task.original, task)
+
+
+def test_a_student_of_another_signature_is_refused(task: Task) -> None:
+    wide = replace(task, students={"wide": lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 5))})
+    with pytest.raises(InputError, match=r"the student 'wide' is .*\[N, 5\]; the original is .*\[N, 4\]"):
+        Distil("wide").apply(wide.original, wide)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"width": 0.0}, {"width": 1.0}, {"features": -1.0}, {"attention": -1.0}, {"lr": 0.0}]
+)
+def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match="cannot train"):
+        Distil(**wrong)

@@ -1,0 +1,81 @@
+"""One deliberate fault in each technique turns the test red that is there for it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_planted import plant
+
+from hasten import find
+
+# technique -> (file, what stands there, the fault, the test that has to see it)
+FAULTS = {
+    "heal": (
+        "compress/_training.py", "score > max((e", "score < max((e",
+        "tests/compress/test_heal.py::test_the_best_epoch_stays",
+    ),
+    "distil": (
+        "compress/distil.py", "(original, *further) if further else ()", "()",
+        "tests/compress/test_distil.py::test_teachers_are_followed_in_equal_parts",
+    ),
+    "prune": (
+        "compress/prune.py", "np.argsort(score,", "np.argsort(-score,",
+        "tests/compress/test_prune.py::test_what_gives_nothing_goes_and_nothing_changes",
+    ),
+    "simplify": (
+        "graph/simplify.py", "_own_biases(graph)\n    opt", "opt",
+        "tests/graph/test_simplify.py::test_batch_norm_is_folded_where_exporters_merged_equal_biases",
+    ),
+    "quantize": (
+        "graph/quantize.py", "np.linspace(0, len(data) - 1,", "np.linspace(0, 0,",
+        "tests/graph/test_quantize.py::test_calibration_samples_are_spread_and_read_a_call_at_a_time",
+    ),
+    "half": (
+        "graph/half.py", "<= _LARGEST", "<= np.inf",
+        "tests/graph/test_half.py::test_nothing_to_halve_is_said",
+    ),
+}  # fmt: skip
+
+
+def test_every_technique_has_one() -> None:
+    assert FAULTS.keys() == find.techniques().keys()
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    root = tmp_path_factory.mktemp("copy")
+    return root, plant(root, {})
+
+
+def passes(root: Path, environment: dict[str, str], test: str) -> bool:
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", test]
+    ended = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+    assert ended.returncode in (0, 1), ended.stdout + ended.stderr  # anything else ran no test
+    return ended.returncode == 0
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_seen(name: str, copy: tuple[Path, dict[str, str]]) -> None:
+    root, environment = copy
+    place, good, fault, test = FAULTS[name]
+    file = root / "src" / "hasten" / place
+    text = file.read_text()
+    assert good in text
+    file.write_text(text.replace(good, fault))
+    try:
+        assert not passes(root, environment, test)
+    finally:
+        file.write_text(text)
+    shutil.rmtree(root / ".hypothesis", ignore_errors=True)
+
+
+def test_without_a_fault_they_are_green(copy: tuple[Path, dict[str, str]]) -> None:
+    root, environment = copy
+    assert os.environ.get("PYTHONPATH") != environment["PYTHONPATH"]
+    tests = [test for _, _, _, test in FAULTS.values()]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+    ended = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout[-3000:]
