@@ -13,7 +13,7 @@ from bar import line_of
 from commands import ROOT
 
 HERE = Path(__file__).parent
-DEMO_S, TEST_S = 360.0, 600.0  # after installation
+DEMO_S, TEST_S = 360.0, 1260.0  # after installation; tests: ten minutes for the line, five for C++, six for compression
 BARS = {
     "resize": ("an image is resized in half of Pillow's time, to the same bytes", [HERE / "resize.py"]),
     "cpp-throughput": ("C++ is as fast as benchmark_app, and prepares while it infers", [HERE / "cpp_throughput.py"]),
@@ -23,12 +23,13 @@ BARS = {
     "startup": ("import and help start at once", [HERE / "startup.py"]),
     "training": ("the fashion net is trained to the end", [HERE / "fashion_training.py"]),
     "demo": ("make demo, within six minutes", ["make", "demo"]),
-    "tests": ("make test, within ten minutes", ["make", "test"]),
+    "tests": ("make test, within 21 minutes", ["make", "test"]),
     "second-venv": ("the demo's bundle runs without torch", [HERE / "second_venv.py", ROOT / "out" / "digits"]),
     "kill-resume": ("ten kills, and nothing runs twice", [HERE / "kill_resume.py"]),
     "timing": ("a copy is as fast as itself, a slowed one is slower", [HERE / "honest_timing.py"]),
     "fashion": ("several times faster, nothing lost; the second door agrees", [HERE / "fashion_boost.py"]),
-    "never-behind": ("not slower than any single library, on five networks", [HERE / "never_behind.py"]),
+    "placement": ("every layer in INT8, and faster than any library in its budget", [HERE / "placement.py"]),
+    "never-behind": ("not slower than any single library, on seven networks", [HERE / "never_behind.py"]),
 }
 LIMITS_S = {"demo": DEMO_S, "tests": TEST_S}
 

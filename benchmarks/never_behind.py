@@ -1,4 +1,4 @@
-"""Is hasten ever slower than a single library? Five networks, one run, the libraries called directly.
+"""Is hasten ever slower than a single library? Seven networks, one run, the libraries called directly.
 
     python benchmarks/never_behind.py [--network NAME]... [--json FILE]
 

@@ -63,7 +63,7 @@ def test_commands_parse(page: Path) -> None:
 
 def test_the_readme_has_python_that_imports() -> None:
     found = blocks(ROOT / "README.md", "python")
-    assert len(found) == 3
+    assert len(found) == 4
     for block in found:
         compile(block, "README.md", "exec")
         for line in re.findall(r"^from hasten.*", block, re.MULTILINE):

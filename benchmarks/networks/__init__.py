@@ -1,4 +1,4 @@
-"""Five networks of different kinds, each as an ONNX file with data: what hasten and the libraries are compared on.
+"""Networks of different kinds, each as an ONNX file with data: what hasten and the libraries are compared on.
 
 A network is one module here with `METRIC`, `MAX_DROP` and `make(folder)`, which writes model.onnx, calibrate.npz,
 validate.npz and test.npz; keys are the input names and `target` or `groups` where there are any. Nothing in this folder
@@ -13,9 +13,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-NAMES = ("fashion", "efficientnet", "tones", "sequences", "constants")
+NAMES = ("fashion", "efficientnet", "tones", "sequences", "constants", "mobile", "transformer")
 EXAMPLES = Path(__file__).parents[2] / "examples"
-sys.path.append(str(EXAMPLES))  # for their data and nets: fashion.data, digits.data
+sys.path += [str(EXAMPLES), str(EXAMPLES / "zoo")]  # for their data and nets: fashion.data, digits.data, mobile
 CACHE = Path(os.environ.get("HASTEN_CACHE") or Path.home() / ".cache" / "hasten") / "benchmarks"
 
 

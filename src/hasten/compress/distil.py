@@ -132,7 +132,11 @@ def _narrowed(model: TorchModel, task: "Task", width: float) -> TorchModel:
 
     from hasten.compress.prune import Prune
 
-    cut = Prune(1 - width, "random").apply(model, task).module
+    try:
+        cut = Prune(1 - width, "random").apply(model, task).module
+    except NotApplicable as fault:
+        reason = fault.what.partition(": ")[2]
+        raise NotApplicable(f"distil has nothing to do: the network cannot be made narrower: {reason}") from fault
     made = copy.deepcopy(cut)
     fresh: list[Any] = [layer.reset_parameters for layer in made.modules() if hasattr(layer, "reset_parameters")]
     if not fresh:
