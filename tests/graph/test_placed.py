@@ -10,6 +10,7 @@ from onnx import numpy_helper
 from tiny import tiny_data
 from torch import nn
 
+from hasten.errors import NotApplicable
 from hasten.export import export
 from hasten.find import engine
 from hasten.graph.quantize import Quantize
@@ -148,11 +149,40 @@ def test_scales_are_those_of_the_ranges() -> None:
     after = Quantize(method="placed", ranges="minmax")(before, task).proto.graph
     values = {w.name: numpy_helper.to_array(w) for w in after.initializer}
     image = task.split("calibrate").inputs["image"]
-    assert values["image.scale"] == pytest.approx((image.max() - image.min()) / 255, rel=1e-5)
-    assert values["image.zero"] == round(-image.min() / ((image.max() - image.min()) / 255))
-    stored = [v for name, v in values.items() if name.endswith(".weight.q")]
+    assert values["image.int8.scale"] == pytest.approx((image.max() - image.min()) / 255, rel=1e-5)
+    assert values["image.int8.zero"] == round(-image.min() / ((image.max() - image.min()) / 255))
+    stored = [v for name, v in values.items() if name.endswith(".weight.int8.q")]
     assert stored
     for weight in stored:
         axis = 0
         rows = np.abs(np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1).astype(int))
         assert (rows.max(1) == 127).all()
+
+
+def test_nothing_to_place_is_said() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU()).eval()
+    task = Task("net", lambda: net, "cosine", calibrate=tiny_data(64, 2), validate=tiny_data(64, 3))
+    with pytest.raises(NotApplicable, match="nothing to do: no convolution or product"):
+        Quantize(method="placed")(export(task.original, task.sample()).model, task)
+
+
+class PostNorm(nn.Module):
+    """A sum of what a norm gives, which a layer reads as well, and of what is in floats."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.mix, self.head = nn.LayerNorm(8), nn.Linear(8, 8), nn.Linear(8, 4)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        x = self.norm(image[:, 0])
+        return self.head((x + torch.tanh(self.mix(x))).mean(1))
+
+
+def test_what_runs_in_floats_reads_floats() -> None:
+    task, before = made(PostNorm)
+    after = Quantize(method="placed")(before, task).proto.graph
+    by = {t: n.op_type for n in after.node for t in n.output}
+    sums = [n for n in after.node if n.op_type == "Add" and all(i in by for i in n.input)]
+    assert sums
+    assert all(by[i] != "DequantizeLinear" for n in sums for i in n.input if by[i] != "Tanh")

@@ -5,10 +5,10 @@ import hashlib
 import itertools
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from accelerate.utils import broadcast_object_list
 from torch import nn
 
 from hasten import files
+from hasten.compress._learner import Hint, Learner, OnDevice, softened
 from hasten.compress._teacher import answers_of, sample_wise, taught
 from hasten.engines.torch import named
 from hasten.errors import InputError
@@ -31,15 +32,6 @@ STEEPEST = 1.0  # the longest gradient that is followed
 DECAY = 1e-2  # of weights
 TRIED = 3  # steps from which the fastest way to compute is told
 CHOICES = ("top1", "top5", "agreement")  # metrics of a choice between classes
-
-Feed = Sequence[torch.Tensor]
-
-
-class Hint(Protocol):
-    """A further term of the loss, made of what some layers give."""
-
-    layers: Sequence[str]  # of the network that learns, by name
-    module: nn.Module  # (features of the layers, feed) -> scalar; its parameters are trained along, and left behind
 
 
 @dataclass(frozen=True)
@@ -73,7 +65,7 @@ class Training:
         self.rounds = max(1, len(self.data) // self.batch)  # steps an epoch
         self.history: list[dict[str, float]] = []
         with _seeded(how.seed):
-            both = _Learner(copy.deepcopy(model.module), hint)
+            both = Learner(copy.deepcopy(model.module), hint)
             optimizer = torch.optim.AdamW(both.parameters(), how.lr, weight_decay=DECAY)
             self.net, self.optimizer = self.accelerator.prepare(both, optimizer)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer.optimizer, self._rate)
@@ -107,13 +99,16 @@ class Training:
         return made.eval()
 
     def _epoch(self) -> float:
-        """The mean loss of a walk over all samples, whose order depends on seed and epoch alone."""
+        """The mean loss of a walk over the samples, whose order depends on seed and epoch alone.
+
+        Steps are of one size: what is left over has its turn in another epoch; few samples are repeated to fill one.
+        """
         self.net.train()
         lost: float = 0.0
         epoch = len(self.history)
         torch.manual_seed(self.how.seed + epoch)  # of dropout
         order = np.random.default_rng((self.how.seed, epoch)).permutation(len(self.data))
-        for rows in np.resize(order, (self.rounds, self.batch)) if len(order) < self.batch else self._parted(order):
+        for rows in np.resize(order, (self.rounds, self.batch)):
             loss = self._loss(rows[self.accelerator.process_index :: self.accelerator.num_processes])
             self.optimizer.zero_grad()
             self.accelerator.backward(loss)
@@ -124,10 +119,6 @@ class Training:
         if not math.isfinite(lost):
             raise InputError(f"{self.how} diverges: the loss is {lost}", f"lower the rate: lr={self.how.lr / 4:g}")
         return lost / self.rounds
-
-    def _parted(self, order: np.ndarray) -> np.ndarray:
-        """Batches of one size; what is left over has its turn in another epoch."""
-        return order[: self.rounds * self.batch].reshape(self.rounds, self.batch)
 
     def _loss(self, rows: np.ndarray) -> torch.Tensor:
         """Of the samples `rows`, i64 [B]."""
@@ -184,7 +175,7 @@ class Training:
         """On validate; higher is better."""
         data, metric = self.task.split("validate"), self.task.measure
         with self._computing():
-            answers = answers_of(replace(self.model, module=_OnDevice(self._network(), self._tensor)), data)
+            answers = answers_of(replace(self.model, module=OnDevice(self._network(), self._tensor)), data)
         if data.target is None or metric.reference:
             first = sample_wise(self.model)[0]
             target = taught(self._original(), data)[first]
@@ -206,7 +197,7 @@ class Training:
     def _network(self) -> nn.Module:
         """As the user built it, without what was put around it."""
         learner = self.accelerator.unwrap_model(self.net)
-        assert isinstance(learner, _Learner)
+        assert isinstance(learner, Learner)
         return learner.net.eval()
 
     def _has_stopped(self) -> bool:
@@ -283,43 +274,6 @@ class Training:
         self.history, self.way, best = whole["history"], Way(*whole["way"]), whole["best"]
         self._lay_out()
         return best
-
-
-class _Learner(nn.Module):
-    """Network and hint as one module, since several processes train one."""
-
-    def __init__(self, net: nn.Module, hint: Hint | None) -> None:
-        super().__init__()
-        self.net, self.hint = net, hint.module if hint else None
-        self._seen: list[torch.Tensor] = []
-        for name in hint.layers if hint else ():
-            net.get_submodule(name).register_forward_hook(lambda layer, given, made: self._seen.append(made))
-
-    def forward(self, feed: Feed) -> tuple[Any, torch.Tensor]:
-        self._seen.clear()
-        answer = self.net(*feed)
-        extra = self.hint(list(self._seen), feed) if self.hint is not None else feed[0].new_zeros((), dtype=torch.float)
-        self._seen.clear()
-        return answer, extra
-
-
-class _OnDevice(nn.Module):
-    """The network where it is trained, for arrays that come from the CPU."""
-
-    def __init__(self, net: nn.Module, place: Any) -> None:
-        super().__init__()
-        self.net, self._place = net, place
-
-    def forward(self, *feed: torch.Tensor) -> Any:
-        answer = self.net(*(self._place(t.numpy()) for t in feed))
-        return {name: t.float() if t.is_floating_point() else t for name, t in named(answer).items()}
-
-
-def softened(mine: torch.Tensor, his: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Kullback-Leibler divergence of softened scores [B, ..., classes], times T² as its gradients want it."""
-    scores, target = (x.reshape(-1, x.shape[-1]) / temperature for x in (mine, his))
-    logs = torch.log_softmax(scores, 1), torch.log_softmax(target, 1)
-    return nn.functional.kl_div(*logs, reduction="batchmean", log_target=True) * temperature**2
 
 
 def _on_cpu(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -9,7 +9,7 @@ from hasten.model import Model, TorchModel
 from hasten.technique import Technique
 
 if TYPE_CHECKING:
-    from hasten.compress._training import Hint
+    from hasten.compress._learner import Hint
     from hasten.task import Task
 
 

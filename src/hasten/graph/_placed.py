@@ -4,13 +4,15 @@ An engine runs a convolution in INT8 when it finds DQ, Conv, Q in a row; an acti
 since where 8 bits end there it ends too. Libraries that place Q by other rules leave layers in floats.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hasten.errors import NotApplicable
+from hasten.graph._int8 import INT8, Scale, pair, weight, whole_bias
 from hasten.graph._ranges import Seen, watch
 from hasten.model import Arrays
 from hasten.provenance import nodes
@@ -36,11 +38,15 @@ def static(proto: "onnx.ModelProto", step: "Quantize", feeds: Sequence[Arrays], 
     """
     net = _Net(proto)
     layers = [n for n in net.nodes if n.name not in skip and (not step.ops or n.op_type in step.ops) and net.fits(n)]
+    if not layers:
+        raise NotApplicable(
+            f"{step} has nothing to do: no convolution or product has a constant weight and is not an answer"
+        )
     points = _points(net, layers, step)
     seen = watch(proto, sorted(points), feeds)
     if step.spare:
         hurt = _hurtful(proto, step, layers, seen, feeds[: -(-JUDGED // max(1, _samples(feeds[0])))])
-        layers = [n for n in layers if n.name not in hurt[: round(step.spare * len(layers))]]
+        layers = [n for n in layers if n.name not in hurt[: math.ceil(step.spare * len(layers))]]
     return _written(proto, step, layers, seen)
 
 
@@ -89,21 +95,6 @@ class _Net:
         return [i for i in node.input if i and i not in self.weights and i in self.floats]
 
 
-@dataclass(frozen=True)
-class _Scale:
-    """Of 8 bits: real = step * (stored - zero)."""
-
-    step: float
-    zero: np.ndarray  # of the type that is stored
-
-    @classmethod
-    def of(cls, low: float, high: float, symmetric: bool) -> "_Scale":
-        if symmetric and low < 0:
-            return cls(max(-low, high) / 127, np.array(0, np.int8))
-        step = (high - low) / 255
-        return cls(step, np.array(np.clip(round(-low / step), 0, 255), np.uint8))
-
-
 def _points(net: _Net, layers: Sequence["onnx.NodeProto"], step: "Quantize") -> dict[str, str]:
     """Tensors that get Q and DQ -> whose range they have: their own, or that of a tensor with the same values."""
     points: dict[str, str] = {}
@@ -145,22 +136,25 @@ def _written(
     points = _points(net, inside, step)
     even = _multiplied(net, inside) if step.engine == "openvino" else set()
     scales = {
-        t: _Scale.of(*seen[whose].range(step.estimator), step.symmetric or not even.isdisjoint({t, whose}))
+        t: Scale.of(*seen[whose].range(step.estimator), step.symmetric or not even.isdisjoint({t, whose}))
         for t, whose in points.items()
     }
     front: list[onnx.NodeProto] = []
     behind: dict[str, list[onnx.NodeProto]] = {}
     forced = {net.after(n) for n in inside if n.op_type == "Conv" and step.engine == "onnxruntime"}
+    along = {n.name for n in net.nodes if n.op_type in MOVES | MIXES and set(net.dynamic(n)) <= points.keys()}
     for name, scale in scales.items():
-        quantized = _pair(made.graph, name, scale)
+        quantized = pair(made.graph, name, scale)
         behind[name] = quantized
         for reader in list(net.readers[name]):
-            if name in forced or reader.name in chosen or reader.op_type in MOVES | MIXES:
+            if name in forced or reader.name in chosen | along:  # the others read floats, which are more precise
                 reader.input[:] = [quantized[1].output[0] if i == name else i for i in reader.input]
     for layer in inside:
-        front += _weights(made.graph, net, layer, step, seen)
-        if layer.op_type == "Gemm" and step.engine == "onnxruntime":
-            front += _whole_bias(made.graph, layer, scales[layer.input[0].removesuffix(".dq")])
+        source = layer.input[0].removesuffix(f"{INT8}dq")
+        if layer.input[1] in net.weights:  # or it is a product of two activations
+            front.append(weight(made.graph, layer, step, seen[source]))
+            if layer.op_type == "Gemm" and step.engine == "onnxruntime":
+                front += whole_bias(made.graph, layer, scales[source])
     ordered = [*front, *(p for i in made.graph.input for p in behind.pop(i.name, []))]
     for node in net.nodes:
         ordered += [node, *(p for t in node.output for p in behind.pop(t, []))]
@@ -171,108 +165,6 @@ def _written(
     del made.graph.initializer[:]
     made.graph.initializer.extend(kept)
     return made
-
-
-def _pair(graph: "onnx.GraphProto", name: str, scale: _Scale) -> list["onnx.NodeProto"]:
-    """Q and DQ of a tensor."""
-    import onnx
-
-    step, zero = f"{name}.scale", f"{name}.zero"
-    graph.initializer.append(onnx.numpy_helper.from_array(np.array(scale.step, np.float32), step))
-    graph.initializer.append(onnx.numpy_helper.from_array(scale.zero, zero))
-    return [
-        onnx.helper.make_node("QuantizeLinear", [name, step, zero], [f"{name}.q"], name=f"{name}.q"),
-        onnx.helper.make_node("DequantizeLinear", [f"{name}.q", step, zero], [f"{name}.dq"], name=f"{name}.dq"),
-    ]
-
-
-def _weights(
-    graph: "onnx.GraphProto", net: _Net, layer: "onnx.NodeProto", step: "Quantize", seen: dict[str, Seen]
-) -> list["onnx.NodeProto"]:
-    """The weight in INT8 with a DQ behind it, a scale for each output channel; the bias makes up for what is lost."""
-    import onnx
-
-    if layer.input[1] not in net.weights:  # a product of two activations
-        return []
-    weight = onnx.numpy_helper.to_array(net.weights[layer.input[1]])
-    across = any(a.name == "transB" and a.i for a in layer.attribute)
-    axis = 0 if layer.op_type == "Conv" or across else weight.ndim - 1
-    rows = np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1)
-    steps = np.maximum(np.abs(rows).max(1), 1e-12) / 127
-    if step.estimator == "mse":
-        steps *= _narrowed(rows, steps)
-    shape = [1] * weight.ndim
-    shape[axis] = -1
-    stored = np.clip(np.round(weight / steps.reshape(shape)), -127, 127).astype(np.int8)
-    name = f"{layer.name}.weight"
-    for suffix, values in (("q", stored), ("scale", steps.astype(np.float32)), ("zero", np.zeros(len(steps), np.int8))):
-        graph.initializer.append(onnx.numpy_helper.from_array(values, f"{name}.{suffix}"))
-    back = onnx.helper.make_node(
-        "DequantizeLinear", [f"{name}.q", f"{name}.scale", f"{name}.zero"], [f"{name}.dq"], name=f"{name}.dq", axis=axis
-    )
-    source = layer.input[0].removesuffix(".dq")
-    layer.input[1] = f"{name}.dq"
-    if step.bias_correction and layer.op_type in ("Conv", "Gemm"):
-        lost = weight - stored * steps.reshape(shape).astype(np.float32)
-        _correct(graph, net, layer, lost if axis == 0 else lost.T, seen.get(source))
-    return [back]
-
-
-def _whole_bias(graph: "onnx.GraphProto", layer: "onnx.NodeProto", scale: _Scale) -> list["onnx.NodeProto"]:
-    """The bias of a product in 32-bit integers, without which ONNX Runtime leaves the product in floats."""
-    import onnx
-
-    values = {w.name: w for w in graph.initializer}
-    if len(layer.input) < 3 or layer.input[2] not in values:
-        return []
-    name = f"{layer.name}.bias"
-    bias = onnx.numpy_helper.to_array(values[layer.input[2]])
-    steps = onnx.numpy_helper.to_array(values[f"{layer.name}.weight.scale"]) * np.float32(scale.step)
-    stored = np.clip(np.round(bias / steps), -(2**31), 2**31 - 1).astype(np.int32)
-    for suffix, array in (("q", stored), ("scale", steps), ("zero", np.zeros(len(steps), np.int32))):
-        graph.initializer.append(onnx.numpy_helper.from_array(array, f"{name}.{suffix}"))
-    layer.input[2] = f"{name}.dq"
-    ends = [f"{name}.q", f"{name}.scale", f"{name}.zero"]
-    return [onnx.helper.make_node("DequantizeLinear", ends, [layer.input[2]], name=f"{name}.dq", axis=0)]
-
-
-def _narrowed(rows: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """For each row the share of its step at which it changes least when it is rounded."""
-    shares = np.linspace(1.0, 0.6, 21)
-    errors = []
-    for share in shares:
-        step = (steps * share)[:, None]
-        errors.append(np.square(np.clip(np.round(rows / step), -127, 127) * step - rows).sum(1))
-    best: np.ndarray = shares[np.argmin(errors, 0)]
-    return best
-
-
-def _correct(
-    graph: "onnx.GraphProto", net: _Net, layer: "onnx.NodeProto", lost: np.ndarray, source: Seen | None
-) -> None:
-    """Add to the bias what the mean input makes of the lost part of the weight (Nagel et al. 2019, arXiv:1906.04721).
-
-    Args:
-        lost: [out, in of a group, ...].
-    """
-    import onnx
-
-    if source is None or source.means is None:
-        return
-    taps = lost.reshape(len(lost), lost.shape[1], -1).sum(2)
-    groups = next((a.i for a in layer.attribute if a.name == "group"), 1)
-    if taps.shape[1] * groups != len(source.means):
-        return
-    means = source.means.reshape(groups, -1).repeat(len(lost) // groups, 0)
-    shift = (taps * means).sum(1)
-    old = np.zeros(len(lost), np.float32)
-    if len(layer.input) > 2 and layer.input[2]:
-        if layer.input[2] not in net.weights:
-            return
-        old = onnx.numpy_helper.to_array(net.weights[layer.input[2]])
-    name = f"{layer.name}.bias.corrected"
-    graph.initializer.append(onnx.numpy_helper.from_array((old + shift).astype(np.float32), name))
-    layer.input[:] = [*layer.input[:2], name]
 
 
 def _hurtful(
