@@ -182,7 +182,7 @@ def test_the_module_is_left_as_it_was(tiny_task: Task) -> None:
 
 
 def test_history_goes_along(tiny_task: Task) -> None:
-    model = tiny_task.original.then(tiny_task.original, "prune(0.5)")
+    model = tiny_task.original.recorded(("prune(0.5)",))
     assert export(model, tiny_data(8, 0)).model.history == ("prune(0.5)",)
 
 

@@ -93,7 +93,10 @@ def test_every_kind_of_setting_survives_printing(step: Odd) -> None:
         ("odd(a, sizes=(1 x))", "does not fit"),
         ("odd(a, way=sideways)", "no choice for odd.way"),
         ("odd(a, steps=many)", "does not fit"),
-        ("half > odd(a)", r"odd\(student=a\) works on the torch model, but stands after the export; put it before"),
+        (
+            "half > odd(a)",
+            r"odd\(student=a\) works on the torch model, but stands after half, which leaves",
+        ),
         ("half(", "is not a technique; write name or name"),
         ("", "is not a technique"),
         ("half > ", "is not a technique"),

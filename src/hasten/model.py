@@ -178,9 +178,9 @@ class TorchModel:
         """The same model with one more edit on record."""
         return replace(self, edits=(*self.edits, {"technique": technique, **edit}))
 
-    def then(self, made: "TorchModel", step: str) -> "TorchModel":
-        """The model `made`, which `step` made of this one."""
-        return replace(made, module=made.module.eval(), history=(*self.history, step))
+    def recorded(self, history: tuple[str, ...]) -> Self:
+        """The same model as what these techniques made."""
+        return replace(self, module=self.module.eval(), history=history)
 
 
 @final
@@ -246,16 +246,16 @@ class OnnxModel:
     def digest(self) -> str:
         return hashlib.sha256(self.proto.SerializeToString(deterministic=True)).hexdigest()
 
-    def then(self, proto: "onnx.ModelProto", step: str) -> Self:
-        """The model that `step` made of this one; `proto` gets the history."""
+    def recorded(self, history: tuple[str, ...]) -> Self:
+        """The same graph as what these techniques made."""
         import onnx
 
         made = onnx.ModelProto()
-        made.CopyFrom(proto)
+        made.CopyFrom(self.proto)
         kept = [p for p in made.metadata_props if p.key != HISTORY]
         del made.metadata_props[:]
         made.metadata_props.extend(kept)
-        made.metadata_props.add(key=HISTORY, value="\n".join((*self.history, step)))
+        made.metadata_props.add(key=HISTORY, value="\n".join(history))
         return type(self)(made)
 
 

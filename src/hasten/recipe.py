@@ -38,12 +38,14 @@ class Recipe:
         if text.strip() == str(cls()):
             return cls()
         recipe = cls(tuple(_step(part, text) for part in re.split(r">(?![^()]*\))", text)))
-        kinds = [s.takes for s in recipe.steps]
-        if kinds != sorted(kinds, key=("torch", "onnx").index):
-            wrong = next(s for i, s in enumerate(recipe.steps) if s.takes == "torch" and "onnx" in kinds[:i])
-            raise UsageError(
-                f"{wrong} works on the torch model, but stands after the export", "put it before the graph passes"
-            )
+        exported: Technique | None = None  # the first step behind which there is a graph
+        for step in recipe.steps:
+            if exported and step.takes == "torch":
+                raise UsageError(
+                    f"{step} works on the torch model, but stands after {exported}, which leaves an ONNX graph",
+                    f"put it before {exported}",
+                )
+            exported = exported or (step if "onnx" in (step.takes, step.gives) else None)
         return recipe
 
     def __call__(self, model: Model, task: "Task") -> OnnxModel:

@@ -26,11 +26,13 @@ class Technique(ABC):
     A subclass says what it `takes` and `needs`, and implements `apply`; calling it checks both sides:
 
         requires   the right kind of model, the data it needs
-        ensures    the model that came in is unchanged; the signature is as declared; outputs are finite;
-                   an ONNX node still tells the user's module that it came from, and a torch model how it was edited
+        ensures    what it `gives` is of the right kind; the model that came in is unchanged; the signature is as
+                   declared; outputs are finite; an ONNX node still tells the user's module that it came from, and a
+                   torch model how it was edited
     """
 
     takes: ClassVar[Kind] = "onnx"
+    gives: ClassVar[Kind | None] = None  # what it takes, unless it says otherwise
     needs: ClassVar[frozenset[Literal["calibrate", "train"]]] = frozenset()
 
     @classmethod
@@ -70,7 +72,7 @@ class Technique(ABC):
     @final
     def __call__(self, model: Model, task: "Task") -> Model:
         """Apply with both contracts checked; the step is added to the model's history."""
-        if isinstance(model, TorchModel) != (self.takes == "torch"):
+        if _kind(model) != self.takes:
             raise InputError(f"{self} works on a {self.takes} model", "put it on the other side of `export`")
         if reason := self.missing():
             raise MissingError(f"{self} cannot run here", reason)
@@ -80,7 +82,7 @@ class Technique(ABC):
         made = self.apply(model, task)
         if model.digest() != before:
             raise ContractError(f"{self} changed the model that it was given")
-        if type(made) is not type(model):
+        if _kind(made) != (self.gives or self.takes):
             raise ContractError(f"{self} made {type(made).__name__} of {type(model).__name__}")
         if isinstance(made, OnnxModel) and isinstance(model, OnnxModel):
             made = OnnxModel(carry(model.proto, made.proto))
@@ -92,11 +94,7 @@ class Technique(ABC):
         if isinstance(made, TorchModel) and isinstance(model, TorchModel):
             self._check_edits(model, made)
         _finite(self, made, task)
-        if isinstance(made, TorchModel) and isinstance(model, TorchModel):
-            return model.then(made, str(self))
-        assert isinstance(made, OnnxModel)
-        assert isinstance(model, OnnxModel)
-        return model.then(made.proto, str(self))
+        return made.recorded((*model.history, str(self)))
 
     def _check_edits(self, before: TorchModel, after: TorchModel) -> None:
         """What was done to the structure is on record, or a checkpoint could not be read again."""
@@ -111,6 +109,10 @@ class Technique(ABC):
         name = type(self).__module__.rpartition(".")[2]
         said = [f"{f.name}={_plain(getattr(self, f.name))}" for f in fields(self) if getattr(self, f.name) != f.default]
         return f"{name}({', '.join(said)})" if said else name
+
+
+def _kind(model: Model) -> Kind:
+    return "torch" if isinstance(model, TorchModel) else "onnx"
 
 
 def _plain(value: object) -> str:

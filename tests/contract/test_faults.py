@@ -25,6 +25,10 @@ FAULTS = {
         "compress/prune.py", "np.argsort(score,", "np.argsort(-score,",
         "tests/compress/test_prune.py::test_what_gives_nothing_goes_and_nothing_changes",
     ),
+    "quantize_aware": (
+        "compress/quantize_aware.py", "bias_correction=False", "bias_correction=True",
+        "tests/compress/test_quantize_aware.py::test_the_file_answers_as_the_network_that_was_trained",
+    ),
     "simplify": (
         "graph/simplify.py", "_own_biases(graph)\n    opt", "opt",
         "tests/graph/test_simplify.py::test_batch_norm_is_folded_where_exporters_merged_equal_biases",

@@ -61,7 +61,7 @@ def weight(graph: "onnx.GraphProto", layer: "onnx.NodeProto", step: "Quantize", 
     rows = np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1)
     steps = np.maximum(np.abs(rows).max(1), 1e-12) / 127
     if step.estimator == "mse":
-        steps *= _narrowed(rows, steps)
+        steps *= narrowed(rows, steps)
     shape = [1] * weight.ndim
     shape[axis] = -1
     stored = np.clip(np.round(weight / steps.reshape(shape)), -127, 127).astype(np.int8)
@@ -98,7 +98,7 @@ def whole_bias(graph: "onnx.GraphProto", layer: "onnx.NodeProto", scale: Scale) 
     return [onnx.helper.make_node("DequantizeLinear", ends, [layer.input[2]], name=layer.input[2], axis=0)]
 
 
-def _narrowed(rows: np.ndarray, steps: np.ndarray) -> np.ndarray:
+def narrowed(rows: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """For each row the share of its step at which it changes least when it is rounded."""
     shares = np.linspace(1.0, 0.6, 21)
     errors = []
