@@ -29,6 +29,11 @@ def trained() -> FashionNet:
     return net
 
 
+def small() -> FashionNet:
+    """A student of 77,000 parameters and 9 MMACs."""
+    return FashionNet(width=16, blocks=1)
+
+
 def loss(outputs, target):
     """Cross-entropy of the logits f32 [N, 10]."""
     from torch.nn import functional
@@ -45,5 +50,6 @@ task = Task(
     validate=lambda: fashion("train", slice(TRAIN, None)),
     test=lambda: fashion("t10k", slice(None)),
     loss=loss,
+    students={"small": small},
     pipeline=PIPELINE,
 )
