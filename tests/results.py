@@ -125,3 +125,49 @@ def hostile() -> dict[str, Any]:
             "speedups": {HOSTILE: {"value": 1.0, "ci95": None}},
         }
     return made
+
+
+def comparison(**more: Any) -> dict[str, Any]:
+    """A comparison: a control, three techniques alone, of which one could not be made, and two together."""
+    search = result()
+    reference, bf16 = "onnxruntime(threads=2)", "openvino(threads=2, hint=bf16)"
+
+    def trials(recipe: str, speedup: float, drop: float, status: str = "kept") -> list[dict[str, Any]]:
+        over = {"value": speedup, "ci95": [speedup * 0.98, speedup * 1.02]}
+        return [
+            row(recipe, reference, status, speedup, drop, speedups={reference: over}),
+            row(recipe, bf16, status, 1.2 * speedup, drop, speedups={
+                reference: over, bf16: {"value": 0.6 * speedup, "ci95": [0.59 * speedup, 0.61 * speedup]},
+            }),
+        ]  # fmt: skip
+
+    def entry(recipe: str, role: str, technique: str, trials: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+        tested = {k: trials[0][k] for k in ("accuracy", "accuracy_drop", "accuracy_drop_ci95", "n_samples")}
+        return {
+            "recipe": recipe, "role": role, "technique": technique, "needs": ["train"], "minutes": 3.5, "untouched": {},
+            "reason": "", "trials": trials, "best": 1, "test": tested | {"split": "test"}, **more,
+        }  # fmt: skip
+
+    over = {b["engine"]: {reference: {"value": b["speedup"] / 3.1, "ci95": None}} for b in search["baselines"]}
+    rows = [
+        entry("heal(epochs=3)", "control", "", trials("heal(epochs=3)", 1.0, -0.002)),
+        entry("prune(epochs=3)", "alone", "prune", trials("prune(epochs=3)", 2.5, 0.0031),
+              untouched={"prune(epochs=3)": {"head": "its channels are outputs of the network"}}),
+        entry("distil(width=0.25)", "alone", "distil", trials("distil(width=0.25)", 5.5, 0.03, "rejected")),
+        {"recipe": "half", "role": "alone", "technique": "half", "needs": [], "minutes": 0.0, "untouched": {},
+         "reason": "half has nothing to do: no weights", "trials": [], "best": None, "test": None},
+        entry("prune(epochs=3) > quantize", "together", "", trials("prune(epochs=3) > quantize", 6.0, 0.004)),
+    ]  # fmt: skip
+    depends = {"depends": True, "said": "applies to 5 of 6 networks; recurrent: no layer can lose channels"}
+    made = {
+        "format": 1, "task": "fashion", "command": "hasten compare examples/fashion/task.py -o out/compared --quick",
+        "metric": search["metric"], "max_drop": 0.005, "epochs": 3, "samples": {"train": 25_600, "validate": 2_500},
+        "conditions": search["conditions"], "reference": reference,
+        "baselines": [{**b, "speedups": over[b["engine"]]} for b in search["baselines"]],
+        "rows": rows,
+        "zoo": [{"network": "plain", "technique": "prune", "recipe": "prune(0.3)", "untouched": ["head"], "reason": "",
+                 "speedups": {"onnxruntime": {"value": 1.4, "ci95": [1.3, 1.5]}}}],
+        "dependence": [{"technique": "prune", "architecture": depends, "hardware": {"depends": None, "said": "-"}}],
+        "verdict": "prune(epochs=3) > quantize on openvino: 7.20x as fast as the model as it is",
+    }  # fmt: skip
+    return made | more

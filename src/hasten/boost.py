@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from hasten.golden import CASES, Undecided
 from hasten.measure.machine import conditions
 from hasten.recipe import Recipe
 from hasten.report.html import page, require
-from hasten.search.bench import Bench, failed, finalists_of
+from hasten.search.bench import Bench, failed, fastest, finalists_of
 from hasten.search.budget import Budget, outrun, praise, refusal, why_not
 from hasten.search.judge import Judge
 from hasten.search.progress import Progress, Silent
@@ -67,7 +68,7 @@ def boost(
         raise InputError(f"{output} exists and is not a bundle", "choose another folder")
     progress.stage("reading the model and its data")
     check(task)
-    settings = _settings(task, engines)
+    settings = settings_of(task, engines)
     options = {
         "options": {**asdict(replace(budget, time_s=0)), "engines": sorted(engines), "recipes": parsed, "seed": seed}
     }
@@ -97,7 +98,7 @@ def boost(
     return result
 
 
-def _settings(task: Task, names: Sequence[str]) -> list[Engine]:
+def settings_of(task: Task, names: Sequence[str]) -> list[Engine]:
     """Every engine asked for, or here, in every setting worth trying; eager torch is always the baseline."""
     chosen = {name: find.engine(name) for name in names} or {n: k for n, k in find.engines().items() if not k.missing()}
     for name, kind in chosen.items():
@@ -144,7 +145,7 @@ def _search(
                 "trials": _json(bench.lost),
                 "verdict": f"{winner.engine} takes {winner.latency_p50_ms:.3g} ms as the model is: no more is needed",
             }
-    bench.refer(baselines)
+    bench.refer([baselines[i] for i in fastest(baselines, [t.latency_p50_ms or 0.0 for t in baselines])])
     tried = list(_candidates(bench, [e for e in engines if e.takes == "onnx"], recipes, budget, progress, began))
     admitted = [
         t
@@ -209,33 +210,17 @@ def _candidates(
                 spared = replace(Trial(recipe, str(engine)), status="rejected", reason=SPARED)
                 yield bench.shop.store.ended(spared) or bench.shop.store.end(bench.shop.store.plan(spared))
                 continue
-            trial = _tried(bench, recipe, engine, best, budget, progress)
+            trial = bench.tried(recipe, engine, partial(_fate, best=best, budget=budget), best)
+            speed = f"{trial.speedup:.2f}x" if trial.speedup else ""
+            progress.note(f"{trial.status}: {trial.label} {speed} {trial.reason}".rstrip())
             if trial.status == "kept":
                 kept.add(type(engine))
                 best = max(best or trial, trial, key=lambda t: t.speedup or 0.0)
             yield trial
 
 
-def _tried(bench: Bench, recipe: str, engine: Engine, best: Trial | None, budget: Budget, progress: Progress) -> Trial:
-    """One candidate, from the store where it has been measured before."""
-    began = time.monotonic()
-    try:
-        trial = bench.shop.store.plan(bench.tuned(recipe, engine))
-    except HastenError as fault:
-        return bench.shop.store.end(failed(bench.shop.store.plan(Trial(recipe, str(engine))), fault))
-    if trial.status != "pending":
-        return trial
-    bench.shop.store.start(trial)
-    try:
-        trial = bench.measure(trial, best)
-        reason = outrun(trial, best) or why_not(trial, budget)
-        trial = replace(trial, status="rejected" if reason else "kept", reason=reason)
-    except HastenError as fault:
-        trial = failed(trial, fault)
-    trial = bench.shop.store.end(replace(trial, seconds_spent=time.monotonic() - began))
-    speed = f"{trial.speedup:.2f}x" if trial.speedup else ""
-    progress.note(f"{trial.status}: {trial.label} {speed} {trial.reason}".rstrip())
-    return trial
+def _fate(trial: Trial, best: Trial | None, budget: Budget) -> str:
+    return outrun(trial, best) or why_not(trial, budget)
 
 
 def _ship(bench: Bench, winner: Trial, result: dict[str, Any], output: Path) -> str:

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 PLAN, WEIGHTS, FORMAT = "plan.json", "weights.safetensors", 1
 
 
-def save(model: TorchModel, folder: str | Path) -> Path:
+def save(model: TorchModel, folder: str | Path, beside: Mapping[str, str] | None = None) -> Path:
     """Write both files, whole or not at all.
+
+    Args:
+        beside: further files of text, by name.
 
     Raises:
         InputError: the disk refuses.
@@ -40,6 +43,8 @@ def save(model: TorchModel, folder: str | Path) -> Path:
             "edits": model.edits,
             "weights": files.sha256(made / WEIGHTS),
         }
+        for name, text in (beside or {}).items():
+            files.write(made / name, text)
         files.write(made / PLAN, json.dumps(plan, indent=1))
         files.replace_folder(made, folder)
     return folder

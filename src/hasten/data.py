@@ -64,6 +64,12 @@ class Data:
         """The chosen samples."""
         return self.of({name: a[which] for name, a in self.arrays().items()})
 
+    def spread(self, count: int) -> Self:
+        """So many samples at most, at even distances, since data often comes sorted."""
+        if count >= len(self):
+            return self
+        return self.take(np.unique(np.linspace(0, len(self) - 1, count).round().astype(int)))
+
     def with_target(self, target: np.ndarray) -> Self:
         return replace(self, target=target)
 

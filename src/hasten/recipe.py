@@ -45,6 +45,10 @@ class Recipe:
                     f"{step} works on the torch model, but stands after {exported}, which leaves an ONNX graph",
                     f"put it before {exported}",
                 )
+            if step.forgets and step is not recipe.steps[0]:
+                raise UsageError(
+                    f"{step} draws weights anew, so that what {recipe.steps[0]} did is lost", "put it first"
+                )
             exported = exported or (step if "onnx" in (step.takes, step.gives) else None)
         return recipe
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from hasten import files
 from hasten.data import Data
@@ -40,6 +40,7 @@ class Task:
         students: functions that build smaller networks, untrained, by name.
         teachers: functions that build further trained networks, by name, from which a student can learn.
         space: a search space, for the techniques that ask.
+        at_most: how many samples of a part are used, by its name, taken at even distances; all of the others.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Task:
     students: "Mapping[str, Callable[[], torch.nn.Module]]" = field(default_factory=dict)
     teachers: "Mapping[str, Callable[[], torch.nn.Module]]" = field(default_factory=dict)
     space: Mapping[str, Any] = field(default_factory=dict)
+    at_most: "Mapping[Split, int]" = field(default_factory=dict)
     source: Path | None = None  # the task file, where there is one: child processes load it again
 
     def __post_init__(self) -> None:
@@ -89,6 +91,10 @@ class Task:
                 "a dict of functions that build networks, by name",
             )
         must(isinstance(self.space, Mapping), "space", "a dict")
+        counts = isinstance(self.at_most, Mapping) and all(
+            name in get_args(Split) and isinstance(n, int) and n > 0 for name, n in self.at_most.items()
+        )
+        must(counts, "at_most", f"a dict of numbers above 0, by {', '.join(get_args(Split))}")
         if isinstance(self.metric, str):
             metric(self.metric)
 
@@ -142,9 +148,8 @@ class Task:
 
     def sample(self) -> Data:
         """A few real inputs, prepared, without a purpose of their own: the first of whichever part there is."""
-        part = next(
-            (n for n in ("calibrate", "validate", "train", "test") if getattr(self, n) is not None), "calibrate"
-        )
+        parts: tuple[Split, ...] = ("calibrate", "validate", "train", "test")
+        part = next((name for name in parts if getattr(self, name) is not None), parts[0])
         return self._prepared(self._read(part).take(slice(0, 64)))
 
     def raw(self, name: Split) -> Data:
@@ -158,7 +163,7 @@ class Task:
     def _prepared(self, data: Data) -> Data:
         return replace(data, inputs=self.pipeline.prepared(data.inputs))
 
-    def _read(self, name: str) -> Data:
+    def _read(self, name: Split) -> Data:
         if name not in self._loaded:
             source = getattr(self, name)
             if source is None:
@@ -169,7 +174,7 @@ class Task:
                     f"the task's {name} data is of type {type(data).__name__}",
                     "return Data({<input name>: array}, target)",
                 )
-            self._loaded[name] = data.finite(name)
+            self._loaded[name] = data.spread(self.at_most.get(name, len(data))).finite(name)
         return self._loaded[name]
 
     def _asked(self, function: Callable[[], Any], what: str) -> Any:

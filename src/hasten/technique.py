@@ -33,6 +33,7 @@ class Technique(ABC):
 
     takes: ClassVar[Kind] = "onnx"
     gives: ClassVar[Kind | None] = None  # what it takes, unless it says otherwise
+    forgets: ClassVar[bool] = False  # draws weights anew, so that whatever stood before it is lost
     needs: ClassVar[frozenset[Literal["calibrate", "train"]]] = frozenset()
 
     @classmethod
@@ -47,6 +48,14 @@ class Technique(ABC):
         None unless a technique says otherwise: then it is only used in recipes that name it.
         """
         return ()
+
+    @classmethod
+    def presets(cls, task: "Task", epochs: int) -> "tuple[Technique, ...]":
+        """Two settings to compare it by, the mild one first; what trains does so for `epochs`.
+
+        One, where there is nothing to turn; none for what is only there to support others.
+        """
+        return (cls(),)
 
     @abstractmethod
     def apply(self, model: Model, task: "Task") -> Model:

@@ -19,10 +19,10 @@ from hasten.search.trial import Trial
 from hasten.stage import Stage, Unless
 
 SPEC = Path(__file__).parents[2] / "spec"
-BUNDLE, GOLDEN, RESULT = (manifest.schema(name) for name in ("bundle", "golden", "result"))
+BUNDLE, COMPARISON, GOLDEN, RESULT = (manifest.schema(n) for n in ("bundle", "comparison", "golden", "result"))
 
 
-@pytest.mark.parametrize("name", ["bundle", "golden", "result"])
+@pytest.mark.parametrize("name", ["bundle", "comparison", "golden", "result"])
 def test_is_a_schema(name):
     Draft202012Validator.check_schema(json.loads((SPEC / f"{name}.schema.json").read_text()))
 
@@ -36,7 +36,9 @@ def objects(schema: Any, at: str = "$") -> list[tuple[str, dict[str, Any]]]:
     return found + [inner for key, value in parts for inner in objects(value, f"{at}.{key}")]
 
 
-@pytest.mark.parametrize("schema", [BUNDLE, GOLDEN, RESULT], ids=["bundle", "golden", "result"])
+@pytest.mark.parametrize(
+    "schema", [BUNDLE, COMPARISON, GOLDEN, RESULT], ids=["bundle", "comparison", "golden", "result"]
+)
 def test_every_object_is_closed_and_whole(schema):
     """Two are open on purpose: an engine's settings are its own, and conditions may grow."""
     for at, part in objects(schema):

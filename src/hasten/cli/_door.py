@@ -1,5 +1,6 @@
 """The two doors: a task file, or an ONNX file with its data beside it."""
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -33,6 +34,18 @@ def task_of(path: str, **given: str | None) -> Task:
         raise InputError(f"{path} {what}", "give a task file (.py) or an ONNX file")
     metric = metric_named(said.pop("metric")).name if "metric" in said else _metric(said.get("validate"))
     return Task.of_files(path, metric, **said)
+
+
+def tasks_in(folder: str) -> list[Task]:
+    """The tasks of the task files in a folder, by name; its other Python files are theirs.
+
+    Raises:
+        InputError: there is none, or one cannot be used.
+    """
+    found = [p for p in sorted(Path(folder).glob("*.py")) if re.search(r"^task\b.*=", p.read_text(), re.MULTILINE)]
+    if not found:
+        raise InputError(f"{folder} has no task file", "give a folder with files that define `task = Task(...)`")
+    return [Task.load(path) for path in found]
 
 
 def gate(bundle: Bundle) -> None:

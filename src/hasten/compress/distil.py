@@ -52,6 +52,7 @@ class Distil(Technique):
     temperature: float = 4.0
     seed: int = 0
 
+    forgets: ClassVar[bool] = True
     takes: ClassVar[Literal["torch", "onnx"]] = "torch"
     needs: ClassVar[frozenset[Literal["calibrate", "train"]]] = frozenset({"train"})
 
@@ -68,6 +69,13 @@ class Distil(Technique):
     def missing(cls) -> str | None:
         absent = [p for p in ("torch_pruning", "accelerate") if find_spec(p) is None]
         return f"{absent[0].replace('_', '-')} is not installed: pip install 'hasten[train]'" if absent else None
+
+    @classmethod
+    def presets(cls, task: "Task", epochs: int) -> tuple[Technique, ...]:
+        """A copy of half the width, and the task's first student, or a copy of a quarter."""
+        student = next(iter(task.students), "")
+        strong = cls(student, epochs=epochs) if student else cls(width=0.25, epochs=epochs)
+        return cls(epochs=epochs), strong
 
     def apply(self, model: Model, task: "Task") -> TorchModel:
         """

@@ -63,6 +63,11 @@ class Heal(Technique):
     def missing(cls) -> str | None:
         return None if find_spec("accelerate") else "accelerate is not installed: pip install 'hasten[train]'"
 
+    @classmethod
+    def presets(cls, task: "Task", epochs: int) -> tuple[Technique, ...]:
+        """None: it is what the gain of others is held against."""
+        return ()
+
     def apply(self, model: Model, task: "Task") -> TorchModel:
         assert isinstance(model, TorchModel)
         return self.train(model, task)

@@ -74,6 +74,10 @@ class Prune(Technique):
         absent = [p for p in ("torch_pruning", "accelerate") if find_spec(p) is None]
         return f"{absent[0].replace('_', '-')} is not installed: pip install 'hasten[train]'" if absent else None
 
+    @classmethod
+    def presets(cls, task: "Task", epochs: int) -> tuple[Technique, ...]:
+        return cls(0.3, epochs=epochs), cls(0.5, epochs=epochs)
+
     def apply(self, model: Model, task: "Task") -> TorchModel:
         """
         Raises:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from hasten.task import Task
 
+LONGEST = 3  # epochs of a preset: it starts from trained weights
 CALL = 64  # samples a call, where the batch is free
 
 
@@ -69,6 +70,11 @@ class QuantizeAware(Technique):
 
         return Heal.missing() or Quantize.missing()
 
+    @classmethod
+    def presets(cls, task: "Task", epochs: int) -> tuple[Technique, ...]:
+        """For the fusions of either engine."""
+        return tuple(cls(min(epochs, LONGEST), engine=engine) for engine in ("onnxruntime", "openvino"))
+
     def apply(self, model: Model, task: "Task") -> OnnxModel:
         """
         Raises:
@@ -101,14 +107,13 @@ class QuantizeAware(Technique):
 
         from hasten.compress._rounding import Rounding
 
-        data = task.split("calibrate")
-        rows = np.unique(np.linspace(0, len(data) - 1, min(self.samples, len(data))).round().astype(int))
+        data = task.split("calibrate").spread(self.samples)
         size = CALL if model.signature.batch else model.signature.fixed_batch
 
         def feeds() -> "Iterator[list[torch.Tensor]]":
-            for start in range(0, len(rows), size):
-                taken = np.resize(rows[start : start + size], size)
-                yield [torch.from_numpy(np.array(data.inputs[t.name][taken])) for t in model.signature.inputs]
+            for start in range(0, len(data), size):
+                rows = np.arange(start, start + size) % len(data)
+                yield [torch.from_numpy(np.array(data.inputs[t.name][rows])) for t in model.signature.inputs]
 
         rounding = Rounding(copy.deepcopy(model.module)).eval()
         if not rounding.calibrate(feeds, self.ranges):

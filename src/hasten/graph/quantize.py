@@ -165,6 +165,11 @@ class Quantize(Technique):
         static = [*placed, *(nncf if find_spec("nncf") else []), *runtime]
         return tuple(static) if kinds & _CONVOLUTIONS else (*static, cls(method="dynamic"))
 
+    @classmethod
+    def presets(cls, task: "Task", epochs: int) -> tuple[Technique, ...]:
+        """The layers that hurt most spared, and none."""
+        return cls(method="placed", spare=0.1), cls(method="placed")
+
     def apply(self, model: Model, task: "Task") -> OnnxModel:
         """
         Raises:

@@ -6,7 +6,7 @@ from typing import Any
 
 from hasten.errors import MissingError
 from hasten.report.cells import columns, digits, signed, times
-from hasten.report.picture import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, picture
+from hasten.report.picture import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Picture, picture
 from hasten.report.table import ranked
 
 
@@ -38,6 +38,25 @@ def page(result: Mapping[str, Any]) -> str:
     Raises:
         MissingError: jinja2 is not installed.
     """
+    return rendered(
+        "page.html.j2",
+        result,
+        picture(result),
+        columns=columns(result["metric"]["name"]),
+        trials=ranked(result["trials"]),
+        versus=_versus(result),
+        digits=digits,
+        signed=signed,
+        times=times,
+    )
+
+
+def rendered(template: str, result: Mapping[str, Any], drawn: Picture | None, **more: Any) -> str:
+    """A template of this folder, filled in; every text is shown as text.
+
+    Raises:
+        MissingError: jinja2 is not installed.
+    """
     require()
     import jinja2
 
@@ -54,17 +73,7 @@ def page(result: Mapping[str, Any]) -> str:
         "top": TOP,
         "bottom": HEIGHT - BOTTOM,
     }
-    return surroundings.get_template("page.html.j2").render(
-        result=result,
-        columns=columns(result["metric"]["name"]),
-        trials=ranked(result["trials"]),
-        picture=picture(result),
-        frame=frame,
-        versus=_versus(result),
-        digits=digits,
-        signed=signed,
-        times=times,
-    )
+    return surroundings.get_template(template).render(result=result, picture=drawn, frame=frame, **more)
 
 
 def _versus(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:

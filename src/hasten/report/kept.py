@@ -7,6 +7,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
+from referencing import Registry, Resource
 
 from hasten import manifest
 from hasten.errors import InputError
@@ -27,27 +28,42 @@ def kept(folder: str | Path) -> tuple[dict[str, Any], Path]:
     folder = Path(folder).absolute()
     for trials in (folder, folder.with_name(f"{folder.name}.trials")):
         if (trials / "result.json").is_file():
-            return _checked(
-                (trials / "result.json").read_text(errors="replace"), trials / "result.json"
-            ), trials / "report.html"
+            return read(trials / "result.json"), trials / "report.html"
     report = folder / "report.html"
     if report.is_file():
         inside = _INSIDE.search(report.read_text(errors="replace"))
         if inside is None:
             raise InputError(f"{report} holds no result", "give the folder of the trials instead")
-        return _checked(inside[1], report), folder.with_name(f"{folder.name}.report.html")
+        return _checked(inside[1], report, "result"), folder.with_name(f"{folder.name}.report.html")
     for trials in (folder, folder.with_name(f"{folder.name}.trials")):
         if (trials / "trials.sqlite").exists():
             raise InputError(f"the run in {trials} has not ended", "go on with it: hasten boost ... --resume")
     raise InputError(f"{folder} holds no result", "give the folder that was given to `hasten boost -o`")
 
 
-def _checked(text: str, path: Path) -> dict[str, Any]:
+def read(file: str | Path, kind: str = "result") -> dict[str, Any]:
+    """The result in a JSON file.
+
+    Args:
+        kind: "result" of a search, or "comparison".
+
+    Raises:
+        InputError: it cannot be read, or is of another kind.
+    """
+    try:
+        text = Path(file).read_text(errors="replace")
+    except OSError as fault:
+        raise InputError(f"{file} cannot be read ({fault.strerror})", "give the JSON file of a result") from fault
+    return _checked(text, Path(file), kind)
+
+
+def _checked(text: str, path: Path, kind: str) -> dict[str, Any]:
     try:
         result = json.loads(text)
     except ValueError as fault:
         raise InputError(f"{path} is damaged ({fault})", _AGAIN) from fault
-    wrong = best_match(Draft202012Validator(manifest.schema("result")).iter_errors(result))
+    known = Registry().with_resource("result.schema.json", Resource.from_contents(manifest.schema("result")))
+    wrong = best_match(Draft202012Validator(manifest.schema(kind), registry=known).iter_errors(result))
     if wrong is not None:
-        raise InputError(f"{path} is no result of this version ({wrong.json_path}: {wrong.message[:150]})", _AGAIN)
+        raise InputError(f"{path} is no {kind} of this version ({wrong.json_path}: {wrong.message[:150]})", _AGAIN)
     return dict(result)

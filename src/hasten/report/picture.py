@@ -73,7 +73,8 @@ def picture(result: Mapping[str, Any]) -> Picture | None:
     scale = _scale(rows, result["max_drop"])
     best = front(rows)
     line = _steps([(scale.x(r["speedup"]), scale.y(r["accuracy_drop"])) for r in best])
-    placed = _labelled([_mark(row, scale, result) for row in rows], [row in best for row in rows], rows, line)
+    names = [_name(row, result) if row in best else "" for row in rows]
+    placed = _labelled([_mark(row, scale, result) for row in rows], names, line)
     points = " ".join(f"{x},{y}" for x, y in line)
     return Picture(tuple(placed), points, _x_ticks(scale), _y_ticks(scale), scale.y(result["max_drop"]))
 
@@ -121,17 +122,19 @@ def _mark(row: Row, scale: _Scale, result: Mapping[str, Any]) -> Mark:
     return Mark(scale.x(row["speedup"]), scale.y(drop), scale.y(low), scale.y(high), kind, drop > scale.worst, tip)
 
 
-def _labelled(
-    marks: Sequence[Mark], on_front: Sequence[bool], rows: Sequence[Row], line: Sequence[tuple[float, float]]
-) -> list[Mark]:
-    """Give the marks on the front a label each, beside them where there is room, else above or below."""
+def _name(row: Row, result: Mapping[str, Any]) -> str:
+    """Of a mark: what a search tells apart is the precision and the engine; a comparison says the recipe."""
+    return str(row["recipe"]) if "rows" in result else f"{row['precision']}, {row['engine'].partition('(')[0]}"
+
+
+def _labelled(marks: Sequence[Mark], names: Sequence[str], line: Sequence[tuple[float, float]]) -> list[Mark]:
+    """Give the marks that have a name a label each, beside them where there is room, else above or below."""
     boxes = [(m.x - 9, m.y - 9, m.x + 9, m.y + 9) for m in marks]
     boxes += [(m.x - 2, m.low_y, m.x + 2, m.high_y) for m in marks]
     boxes += [(b[0] - 2, b[1] - 2, a[0] + 2, a[1] + 2) for a, b in itertools.pairwise(line)]
     made = []
-    for mark, here, row in zip(marks, on_front, rows, strict=True):
-        text = f"{row['precision']}, {row['engine'].partition('(')[0]}" if here else ""
-        made.append(_put(mark, text, boxes) if here else mark)
+    for mark, text in zip(marks, names, strict=True):
+        made.append(_put(mark, text, boxes) if text else mark)
     return made
 
 

@@ -23,12 +23,12 @@ def result_tables(result: Mapping[str, Any]) -> "list[RenderableType]":
     drop = Column("drop", lambda r: signed(r["accuracy_drop"]))
     worst = Column("at most", lambda r: signed((r["accuracy_drop_ci95"] or (None, None))[1]))
     chosen = [*(known[head] for head in (*_SHOWN, result["metric"]["name"])), drop, worst, known["on"]]
-    shown: list[RenderableType] = [_table("baselines: the model as it is", chosen[1:], result["baselines"])]
+    shown: list[RenderableType] = [filled("baselines: the model as it is", chosen[1:], result["baselines"])]
     if tried := ranked(result["trials"]):
         fate = Column("", lambda r: r["status"], figure=False)
-        shown.append(_table(f"candidates: {_count(tried)}", [*chosen, fate], tried[:TOP]))
+        shown.append(filled(f"candidates: {_count(tried)}", [*chosen, fate], tried[:TOP]))
     if result["winner"]:
-        shown.append(_table("winner", chosen, [result["winner"]]))
+        shown.append(filled("winner", chosen, [result["winner"]]))
     return [*shown, result["verdict"]]
 
 
@@ -115,7 +115,8 @@ def _count(tried: Sequence[Row]) -> str:
     return said if len(tried) <= TOP else f"{said}; the first {TOP}"
 
 
-def _table(title: str, chosen: Sequence[Column], rows: Iterable[Row]) -> "Table":
+def filled(title: str, chosen: Sequence[Column], rows: Iterable[Row]) -> "Table":
+    """A table of these columns."""
     table = _empty(title, [c.head for c in chosen], left=0, right=[c.figure for c in chosen])
     for row in rows:
         table.add_row(*(c.text(row) for c in chosen))

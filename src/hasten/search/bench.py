@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -89,7 +89,8 @@ class Bench:
             for i in sorted(range(len(stands)), key=lambda i: i != first):  # the others are held to the original's rows
                 judged = self.judge.original if i == first else self.judge.score
                 score = judged(stands[i], "validate", planned[i].key)
-                times = timing(result.latency(i), {planned[first].engine: result.speedup(i, over=first)})
+                front = fastest(planned, p50)
+                times = timing(result.latency(i), {planned[j].engine: result.speedup(i, over=j) for j in front})
                 kept.append(
                     replace(planned[i], status="baseline", **self.facts(planned[i], stands[i]), **score, **times)
                 )
@@ -125,32 +126,65 @@ class Bench:
                 raise InputError(f"the model does not run as it is: {'; '.join(said)}", "mend the model or its data")
         return trials
 
-    def refer(self, baselines: list[Trial]) -> None:
-        """Keep the original and the fastest f32 engine alive for the races to come."""
-        for i in fastest(baselines, [t.latency_p50_ms or 0.0 for t in baselines]):
-            self.references.append((baselines[i], self._stack.enter_context(self.stand(baselines[i]))))
+    def refer(self, references: list[Trial]) -> None:
+        """Keep these alive for the races to come."""
+        for trial in references:
+            self.references.append((trial, self._stack.enter_context(self.stand(trial))))
 
-    def measure(self, trial: Trial, best: Trial | None) -> Trial:
+    def tried(
+        self,
+        recipe: str,
+        engine: Engine,
+        fate: Callable[[Trial], str],
+        best: Trial | None = None,
+        against: Sequence[Trial] = (),
+    ) -> Trial:
+        """One candidate, kept or rejected; from the store where it has been measured before.
+
+        Args:
+            fate: why a measured trial is rejected; empty when it is kept.
+            best, against: as in `measure`.
+        """
+        began = time.monotonic()
+        try:
+            trial = self.shop.store.plan(self.tuned(recipe, engine))
+        except HastenError as fault:
+            return self.shop.store.end(failed(self.shop.store.plan(Trial(recipe, str(engine))), fault))
+        if trial.status != "pending":
+            return trial
+        self.shop.store.start(trial)
+        try:
+            trial = self.measure(trial, best, against)
+            reason = fate(trial)
+            trial = replace(trial, status="rejected" if reason else "kept", reason=reason)
+        except HastenError as fault:
+            trial = failed(trial, fault)
+        return self.shop.store.end(replace(trial, seconds_spent=time.monotonic() - began))
+
+    def measure(self, trial: Trial, best: Trial | None, against: Sequence[Trial] = ()) -> Trial:
         """Race a candidate against the references and score the same session on validate.
 
         Args:
             best: so far; a candidate that this one outruns is not scored.
+            against: the references that are raced; none: all of them.
         """
         began = time.monotonic()
+        keys = {t.key for t in against}
+        references = [(t, s) for t, s in self.references if not keys or t.key in keys]
         with quiet(), self.stand(trial) as stand:
-            result = self._undisturbed([*(s for _, s in self.references), stand])
-            own = len(self.references)
-            over = {t.engine: result.speedup(own, over=i) for i, (t, _) in enumerate(self.references)}
+            result = self._undisturbed(references, stand)
+            own = len(references)
+            over = {t.engine: result.speedup(own, over=i) for i, (t, _) in enumerate(references)}
             timed = replace(trial, **timing(result.latency(own), over), **self.facts(trial, stand))
             score = {} if outrun(timed, best) else self.judge.score(stand, "validate", trial.key)
             return replace(timed, **score, seconds_spent=time.monotonic() - began)
 
-    def _undisturbed(self, stands: list[Stand]) -> Race:
+    def _undisturbed(self, references: list[tuple[Trial, Stand]], stand: Stand) -> Race:
         """A first look with the references in front, taken again where a neighbour slowed them; the quietest one."""
         seen: list[tuple[float, Race]] = []
         for turn in range(LOOKS):
-            result = race(stands, launches=1, seed=self.seed + turn)
-            known = enumerate(t.latency_p50_ms or math.inf for t, _ in self.references)
+            result = race([*(s for _, s in references), stand], launches=1, seed=self.seed + turn)
+            known = enumerate(t.latency_p50_ms or math.inf for t, _ in references)
             seen.append((max(result.latency(i).p50_ms / before for i, before in known), result))
             if seen[-1][0] <= DISTURBED:
                 break

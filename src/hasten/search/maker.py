@@ -1,38 +1,66 @@
 """Makes the files of a search: exports, and applies recipes, in a child process, since quantizers leak and crash."""
 
+import json
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hasten.model import OnnxModel
+from hasten import checkpoint, files
+from hasten.export import export
+from hasten.model import Model, OnnxModel, TorchModel
 from hasten.recipe import Recipe
+from hasten.search.trial import key_of
 from hasten.task import Task
+
+Note = dict[str, Any]
 
 
 class Maker:
     """Served by a Child; arguments and answers are plain values."""
 
     def __init__(self) -> None:
-        self._tasks: dict[tuple[str, ...], Task] = {}
+        self._tasks: dict[str, Task] = {}
 
-    def make(self, recipe: str, door: dict[str, str], base: str | None, out: str) -> dict[str, Any]:
+    def make(self, recipe: str, door: dict[str, Any], base: str | None, out: str, torch: str) -> Note:
         """Apply `recipe` and write the ONNX file `out`, whole or not at all.
 
         Args:
-            door: {"task": path} or {"model": path, "metric": name, "calibrate": folder}.
+            door: {"task": path, "at_most": {part: samples}} or {"model": path, "metric": name, "calibrate": folder}.
             base: the exported file, where there is one: recipes of graph passes alone start from it.
             out: where the file goes.
+            torch: a folder of checkpoints: what a recipe makes of the torch model is made once for all that begin so.
+
+        Returns:
+            What `note` tells: the seconds that the steps took, those that another recipe had them take among them; and
+            why layers were left as they are, by step.
         """
-        task, steps = self._task(door), Recipe.parse(recipe)
-        graph_only = all(step.takes == "onnx" for step in steps.steps)
-        made = steps(_loaded(Path(base)) if base and graph_only else task.original, task)
+        task, steps = self._task(door), Recipe.parse(recipe).steps
+        graph_only = all(step.takes == "onnx" for step in steps)
+        model: Model = OnnxModel.load(base) if base and graph_only else task.original
+        note: Note = {"seconds": 0.0, "untouched": {}}
+        for done, step in enumerate(steps, 1):
+            kept = Path(torch) / key_of(str(Recipe(steps[:done])), "torch")
+            if (kept / checkpoint.PLAN).exists():
+                model, note = checkpoint.load(kept, task), json.loads((kept / NOTE).read_text())
+                continue
+            began = time.monotonic()
+            if step.takes == "onnx" and isinstance(model, TorchModel):
+                model = export(model, task.sample()).model
+            model = step(model, task)
+            note = _noted(note, str(step), model, time.monotonic() - began)
+            if isinstance(model, TorchModel):
+                checkpoint.save(model, kept, {NOTE: json.dumps(note)})
+        made = export(model, task.sample()).model if isinstance(model, TorchModel) else model
+        files.write(Path(out).with_suffix(".json"), json.dumps(note))
         made.save(Path(out))
-        return {"params": made.params, "size_mb": made.size_mb}
+        return note
 
     def variants(self, base: str) -> list[str]:
         """The recipes of graph passes worth trying on the file `base`, as their authors judge, most promising first."""
         from hasten.find import techniques
 
-        model = _loaded(Path(base))
+        model = OnnxModel.load(base)
         return [
             str(step)
             for kind in techniques().values()
@@ -40,12 +68,20 @@ class Maker:
             for step in kind.variants(model)
         ]
 
-    def _task(self, door: dict[str, str]) -> Task:
-        known = tuple(door.values())
+    def _task(self, door: dict[str, Any]) -> Task:
+        known = json.dumps(door)
         if known not in self._tasks:
-            self._tasks[known] = Task.load(door["task"]) if "task" in door else Task.of_files(**door)
+            if "task" in door:
+                self._tasks[known] = replace(Task.load(door["task"]), at_most=door["at_most"])
+            else:
+                self._tasks[known] = Task.of_files(**door)
         return self._tasks[known]
 
 
-def _loaded(path: Path) -> OnnxModel:
-    return OnnxModel.load(path)
+NOTE = "note.json"
+
+
+def _noted(before: Note, step: str, made: Model, seconds: float) -> Note:
+    """With one step more."""
+    left = made.edits[-1].get("untouched", {}) if isinstance(made, TorchModel) and made.edits else {}
+    return {"seconds": before["seconds"] + seconds, "untouched": before["untouched"] | ({step: left} if left else {})}

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ from hasten.search.store import Store
 from hasten.search.trial import key_of
 from hasten.task import Split, Task
 
-_MAKE_S = 1800.0  # no file may take longer to make
+_MAKE_S = {"onnx": 1800.0, "torch": 7 * 86400.0}  # no file may take longer to make: graph passes hang, training is long
 
 
 class Workshop:
@@ -53,7 +54,7 @@ class Workshop:
             InputError: as Store.begin.
         """
         if self.store.begin(self.identity(options), resume):
-            for made in ("models", "data", "answers", "original"):
+            for made in ("models", "torch", "data", "answers", "original"):
                 shutil.rmtree(self.folder / made, ignore_errors=True)
             self.result.unlink(missing_ok=True)
 
@@ -67,6 +68,7 @@ class Workshop:
         splits: list[Split] = [s for s in get_args(Split) if getattr(self.task, s) is not None]
         return {
             "model": self.task.original.digest(),
+            "at_most": dict(self.task.at_most),
             "metric": self.task.measure.name,
             **options,
             "machine": machine.fingerprint(),
@@ -98,11 +100,24 @@ class Workshop:
         if not path.exists():
             base = None if recipe == str(Recipe()) else str(self.base)
             try:
-                self._call("make", recipe=recipe, door=self._door(), base=base, out=str(path))
+                steps = Recipe.parse(recipe).steps
+                self._call(
+                    "make",
+                    max([_MAKE_S[step.takes] for step in steps], default=_MAKE_S["onnx"]),
+                    recipe=recipe,
+                    door=self._door(),
+                    base=base,
+                    out=str(path),
+                    torch=str(self.folder / "torch"),
+                )
             except HastenError as fault:
                 self._failed[recipe] = fault
                 raise
         return path
+
+    def note(self, recipe: str) -> dict[str, Any]:
+        """What was told when the file was made: `seconds`, and `untouched`, {step: {layer: why}}."""
+        return dict(json.loads(self.file(recipe).with_suffix(".json").read_text()))
 
     @property
     def base(self) -> Path:
@@ -111,7 +126,7 @@ class Workshop:
 
     def variants(self) -> list[str]:
         """The recipes that the graph passes propose for this model."""
-        return list(self._call("variants", base=str(self.base)))
+        return list(self._call("variants", _MAKE_S["onnx"], base=str(self.base)))
 
     def load(self, recipe: str) -> OnnxModel:
         return OnnxModel.load(self.file(recipe))
@@ -120,9 +135,9 @@ class Workshop:
         """A folder for the answers of one session."""
         return self.folder / "answers" / name
 
-    def _door(self) -> dict[str, str]:
+    def _door(self) -> dict[str, Any]:
         if self.task.source is not None:
-            return {"task": str(self.task.source)}
+            return {"task": str(self.task.source), "at_most": dict(self.task.at_most)}
         if not isinstance(self.task.model, Path):
             raise InputError(
                 f"the task {self.task.name!r} was not loaded from a file, so child processes cannot build its model",
@@ -131,11 +146,11 @@ class Workshop:
         door = {"model": str(self.task.model), "metric": self.task.measure.name}
         return door | ({"calibrate": str(self.feed("calibrate"))} if self.task.calibrate is not None else {})
 
-    def _call(self, method: str, **arguments: Any) -> Any:
+    def _call(self, method: str, limit_s: float, **arguments: Any) -> Any:
         """Ask the maker; after a death a fresh one is started for the next call."""
         maker = self._maker = self._maker or Child("hasten.search.maker:Maker")
         try:
-            return maker.call(method, _MAKE_S, **arguments)
+            return maker.call(method, limit_s, **arguments)
         except ContractError:
             raise
         except HastenError:
