@@ -23,7 +23,7 @@ def comparison_tables(result: Mapping[str, Any]) -> "list[RenderableType]":
     Args:
         result: as in spec/comparison.schema.json.
     """
-    known = {c.head: c for c in _columns(result)}
+    known = {c.head: c for c in columns(result)}
     figures = [c for head, c in known.items() if head in ("recipe", *COST) or head.startswith("ms, ")]
     gains = [known[head] for head in ("recipe", *GAIN)]
     depends = [
@@ -35,8 +35,8 @@ def comparison_tables(result: Mapping[str, Any]) -> "list[RenderableType]":
     ]
     title = f"gain: speedups are over the model as it is on {result['reference']}"
     return [
-        filled(f"{result['task']}: size and time", figures, _rows(result)),
-        filled(title, gains, _rows(result)),
+        filled(f"{result['task']}: size and time", figures, rows(result)),
+        filled(title, gains, rows(result)),
         filled("on what it depends", depends, result["dependence"]),
         result["verdict"],
     ]
@@ -50,7 +50,7 @@ def page(result: Mapping[str, Any]) -> str:
     """
     drawn = picture(_as_search(result))
     return rendered(
-        "comparison.html.j2", result, drawn, columns=_columns(result), rows=list(_rows(result)), answer=answer
+        "comparison.html.j2", result, drawn, columns=columns(result), rows=list(rows(result)), answer=answer
     )
 
 
@@ -58,7 +58,8 @@ def answer(depends: bool | None) -> str:
     return {True: "yes", False: "no", None: "not known"}[depends]
 
 
-def _columns(result: Mapping[str, Any]) -> list[Column]:
+def columns(result: Mapping[str, Any]) -> list[Column]:
+    """Every column of a row."""
     metric, engines = result["metric"]["name"], list(dict.fromkeys(map(_short, _onnx(result))))
     return [
         Column("recipe", lambda r: r["recipe"], "what was done to the model", figure=False),
@@ -77,7 +78,7 @@ def _columns(result: Mapping[str, Any]) -> list[Column]:
     ]  # fmt: skip
 
 
-def _rows(result: Mapping[str, Any]) -> Iterator[Row]:
+def rows(result: Mapping[str, Any]) -> Iterator[Row]:
     """Those of the table: the model as it is first."""
     floats = [b for b in result["baselines"] if not b["engine"].startswith("torch")]
     best = next(i for i, b in enumerate(floats) if b["engine"] == result["reference"])
@@ -91,7 +92,7 @@ def _rows(result: Mapping[str, Any]) -> Iterator[Row]:
 
 
 def _onnx(result: Mapping[str, Any]) -> list[str]:
-    return [t["engine"] for row in _rows(result) for t in row["trials"]]
+    return [t["engine"] for row in rows(result) for t in row["trials"]]
 
 
 def _short(engine: str) -> str:
