@@ -1,5 +1,6 @@
 """The scripts around the bars: what they read, what they write, and a library called directly."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -7,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+from results import comparison
 
 from bar import line_of
 from bars import BARS
+from comparison_page import KEPT, PAGE, rendered
 from contender import Contender
 from entries import entry
 from hasten.search.store import Store
@@ -119,3 +122,18 @@ def test_the_bars_can_be_listed() -> None:
     bars = Path(__file__).parents[2] / "benchmarks" / "bars.py"
     told = subprocess.run([sys.executable, str(bars), "--list"], check=True, capture_output=True, text=True)
     assert [line.split()[0] for line in told.stdout.splitlines()] == list(BARS)
+
+
+def test_the_page_of_a_comparison_has_every_row() -> None:
+    text = rendered(comparison() | {"conditions": comparison()["conditions"] | {"minutes": 41.0}})
+    assert "`hasten compare examples/fashion/task.py -o out/compared --quick`, 41 minutes on A Processor" in text
+    lines = [line for line in text.splitlines() if line.startswith("| prune(epochs=3) > quantize |")]
+    assert len(lines) == 1
+    assert "7.20 [7.06, 7.34]" in lines[0]
+    heads = [line.count("|") for line in text.splitlines() if line.startswith("|")]
+    assert len(set(heads)) == 2  # two tables, each of one width
+
+
+@pytest.mark.skipif(not KEPT.exists(), reason="docs/comparison.json is measured, not made by hand")
+def test_the_page_that_is_kept_is_of_the_result_that_is_kept() -> None:
+    assert PAGE.read_text() == rendered(json.loads(KEPT.read_text()))
