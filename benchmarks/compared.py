@@ -2,7 +2,7 @@
 
     python benchmarks/compared.py [--kills 2] [--seed 0]
 
-After each SIGKILL the store is read: what had been measured must be as it was in the end, and not have been started again.
+After each SIGKILL the store is read: what had been measured must be as it was in the end, and started once.
 The minutes are those of all parts together.
 """
 

@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import jsonschema
 import numpy as np
@@ -18,6 +19,10 @@ from hasten import Budget, boost
 from hasten.bundle import Bundle
 from hasten.data import Data
 from hasten.errors import InputError, MissingError, UsageError
+from hasten.graph.quantize import Quantize
+from hasten.model import OnnxModel
+from hasten.search.progress import Silent
+from hasten.search.workshop import Workshop
 from hasten.task import Task
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "spec" / "result.schema.json").read_text())
@@ -166,6 +171,35 @@ def test_usage_and_input_are_refused_before_anything_is_written(tiny_onnx_task: 
     with pytest.raises(InputError, match="is not a bundle"):
         boost(tiny_onnx_task, tmp_path / "full")
     assert (tmp_path / "full" / "thesis.txt").read_text() == "years of work"
+
+
+def test_what_loses_too_much_is_followed_by_milder_settings(
+    tiny_onnx_task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing can be proven to lose so little with 200 samples; where something is kept, nothing milder can win."""
+    monkeypatch.setattr(Workshop, "variants", lambda self: [])
+    full, milder = "quantize(method=placed)", [f"quantize(method=placed, spare={share})" for share in (0.1, 0.25, 0.5)]
+    for budget, expected in ((Budget(max_drop=1e-6), [full, *milder]), (Budget(max_drop=0.5), [full])):
+        found = boost(tiny_onnx_task, tmp_path / "out", budget, engines=["onnxruntime"], recipes=[full])
+        assert [t["recipe"] for t in found["trials"]] == expected
+
+
+def test_what_is_quantized_already_is_recognised(tiny_onnx_task: Task, tmp_path: Path) -> None:
+    class Notes(Silent):
+        said: ClassVar[list[str]] = []
+
+        def note(self, text: str) -> None:
+            self.said.append(text)
+
+    model = tiny_onnx_task.original
+    assert isinstance(model, OnnxModel)
+    int8 = Quantize(method="placed")(model, tiny_onnx_task).save(tmp_path / "int8.onnx")
+    task = replace(tiny_onnx_task, model=int8.path)
+    found = boost(task, tmp_path / "out", Budget(max_drop=0.5), engines=["onnxruntime"], progress=Notes())
+    assert "not quantized again; layers that run in INT8: 100% on onnxruntime" in Notes.said[0]
+    assert found["baselines"][0]["precision"] == "int8"
+    assert not any("quantize" in t["recipe"] for t in found["trials"])
+    assert all(t["speedup"] for t in found["trials"] if t["status"] == "kept")  # there is something to race against
 
 
 RUN = """

@@ -2,6 +2,7 @@
 
 import dataclasses
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import pytest
@@ -104,6 +105,36 @@ def test_every_kind_of_setting_survives_printing(step: Odd) -> None:
     ],
 )
 def test_a_mistake_is_one_sentence(line: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        Recipe.parse(line)
+
+
+def test_a_file_may_take_several_lines(tmp_path: Path) -> None:
+    path = tmp_path / "small.recipe"
+    path.write_text("# for the stream\nprune(0.5, epochs=8)  # half of the channels\n  > quantize(\n  method=placed)\n")
+    assert Recipe.read(path) == Recipe.parse("prune(0.5, epochs=8) > quantize(method=placed)")
+    with pytest.raises(UsageError, match="cannot be read"):
+        Recipe.read(tmp_path)
+
+
+def test_milder_is_the_last_step_at_its_next_settings() -> None:
+    recipe, seen = Recipe.parse("prune(0.5) > quantize(method=placed)"), []
+    while recipe := recipe.milder:
+        seen.append(str(recipe.steps[-1]))
+        assert str(recipe.steps[0]) == "prune"
+    assert seen == [f"quantize(method=placed, spare={share})" for share in (0.1, 0.25, 0.5)]
+    assert Recipe.parse("simplify").milder is None
+    assert Recipe().milder is None
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("prune(0.5) > distil", "distil draws weights anew, so that what prune did is lost; put it first"),
+        ("quantize > prune", "prune works on the torch model, but stands after quantize, which leaves an ONNX graph"),
+    ],
+)
+def test_an_order_that_cannot_work_is_refused_with_the_reason(line: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         Recipe.parse(line)
 

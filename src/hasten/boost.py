@@ -1,6 +1,7 @@
 """boost: measure the baselines, try what could be faster, and ship the fastest that stays within the budget."""
 
 import json
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
@@ -17,7 +18,7 @@ from hasten.golden import CASES, Undecided
 from hasten.measure.machine import conditions
 from hasten.recipe import Recipe
 from hasten.report.html import page, require
-from hasten.search.bench import Bench, failed, fastest, finalists_of
+from hasten.search.bench import AS_IT_IS, Bench, failed, fastest, finalists_of
 from hasten.search.budget import Budget, outrun, praise, refusal, why_not
 from hasten.search.judge import Judge
 from hasten.search.progress import Progress, Silent
@@ -134,8 +135,11 @@ def _search(
     began = time.monotonic()
     progress.stage("measuring the baselines")
     baselines = bench.baselines(engines)
+    if bench.shop.load(AS_IT_IS).quantized:
+        shares = ", ".join(f"{t.int8_share:.0%} on {t.engine}" for t in baselines if t.int8_share is not None)
+        progress.note(f"the model holds INT8 already, and is not quantized again; layers that run in INT8: {shares}")
     split: Literal["validate", "test"] = "test" if bench.shop.task.test is not None else "validate"
-    plain = next((t for t in baselines if t.precision == "f32" and _onnx(t)), None)
+    plain = next((t for t in baselines if t.precision != "bf16" and _onnx(t)), None)
     if budget.latency_ms is not None and plain and (plain.latency_p50_ms or 0) <= budget.latency_ms:
         rows, winner = bench.final(baselines, [plain], split)
         if (winner.latency_p50_ms or 0) <= budget.latency_ms:  # in the final as well
@@ -176,15 +180,21 @@ def _search(
 def _candidates(
     bench: Bench, engines: list[Engine], recipes: list[str], budget: Budget, progress: Progress, began: float
 ) -> Iterator[Trial]:
-    """Every recipe on every engine, each measured once and stored; what is stored is not measured again."""
+    """Every recipe on every engine, each measured once and stored; what is stored is not measured again.
+
+    A recipe that loses too much on every engine is followed, at the end, by its milder settings, while these can win.
+    """
     proposed = list(dict.fromkeys([*recipes, *bench.shop.variants()]))
+    at_most: dict[str, float] = {}  # milder recipe -> the speedup of the one that lost too much
     kinds = list(dict.fromkeys(type(e) for e in engines))
     best: Trial | None = None
 
     def late() -> bool:
         return time.monotonic() - began > budget.time_s - min(RESERVE_S, RESERVE * budget.time_s)
 
-    for done, recipe in enumerate(proposed):
+    for done, recipe in enumerate(proposed):  # which grows on the way
+        if best and at_most.get(recipe, math.inf) <= (best.speedup or 0.0):
+            continue
         spent = time.monotonic() - began
         left = min(spent / done * (len(proposed) - done) if done else budget.time_s, budget.time_s - spent)
         whole = Trial(recipe, "any engine")  # stands for the recipe where its file cannot be made
@@ -201,6 +211,7 @@ def _candidates(
             yield bench.shop.store.end(failed(bench.shop.store.plan(whole), fault))
             continue
         kept: set[type[Engine]] = set()
+        lossy = 0.0
         for engine in dict.fromkeys(v for k in kinds for v in k.variants(model.quantized)):
             if late():
                 known = bench.shop.store.ended(Trial(recipe, str(engine)))
@@ -216,7 +227,12 @@ def _candidates(
             if trial.status == "kept":
                 kept.add(type(engine))
                 best = max(best or trial, trial, key=lambda t: t.speedup or 0.0)
+            elif trial.accuracy_drop is not None and why_not(trial, budget):
+                lossy = max(lossy, trial.speedup or 0.0)
             yield trial
+        if lossy and not kept and (milder := Recipe.parse(recipe).milder) and str(milder) not in proposed:
+            proposed.append(str(milder))
+            at_most[str(milder)] = lossy
 
 
 def _fate(trial: Trial, best: Trial | None, budget: Budget) -> str:

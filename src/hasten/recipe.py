@@ -3,6 +3,7 @@
 import contextlib
 import re
 from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
@@ -51,6 +52,25 @@ class Recipe:
                 )
             exported = exported or (step if "onnx" in (step.takes, step.gives) else None)
         return recipe
+
+    @property
+    def milder(self) -> Self | None:
+        """With the last step at its next milder settings; None where there are none."""
+        last = self.steps[-1].milder if self.steps else None
+        return type(self)((*self.steps[:-1], last)) if last else None
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """A recipe in a file, over as many lines as it likes; what stands behind # is a remark.
+
+        Raises:
+            UsageError: it cannot be read, or as parse.
+        """
+        try:
+            lines = Path(path).read_text().splitlines()
+        except (OSError, UnicodeDecodeError) as fault:
+            raise UsageError(f"the recipe {path} cannot be read ({fault})", "give a text file") from fault
+        return cls.parse(" ".join(line.partition("#")[0].strip() for line in lines))
 
     def __call__(self, model: Model, task: "Task") -> OnnxModel:
         """Apply every step; `export` is put in where the kind changes, and at the end of a torch recipe."""

@@ -57,6 +57,11 @@ class Technique(ABC):
         """
         return (cls(),)
 
+    @property
+    def milder(self) -> "Technique | None":
+        """The settings to try next where these lose more than is allowed; None where there are none."""
+        return None
+
     @abstractmethod
     def apply(self, model: Model, task: "Task") -> Model:
         """A new model.

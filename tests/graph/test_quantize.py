@@ -243,6 +243,10 @@ def test_only_the_named_operators_are_quantized(images: tuple[Task, OnnxModel]) 
         ),
         ({"method": "dynamic", "samples": 5}, "method=dynamic does not read samples"),
         ({"method": "dynamic", "ranges": "minmax"}, "does not read ranges"),
+        ({"method": "placed", "dtype": "int4"}, "has no int4; use method=weights"),
+        ({"method": "weights", "ops": ("MatMul",)}, "does not read ops"),
+        ({"method": "weights", "block": 33}, "no block=33"),
+        ({"method": "nncf", "equalize": "weights"}, "use method=placed"),
         ({"reduce_range": True}, "method=nncf does not read reduce_range"),
         ({"ranges": "entropy"}, "has no ranges=entropy; use method=placed"),
         ({"method": "onnxruntime", "ranges": "mse"}, "has no ranges=mse; use method=placed"),
@@ -280,6 +284,30 @@ def test_static_needs_calibration_data_and_dynamic_does_not() -> None:
         Quantize()(before, bare)
 
 
+@pytest.mark.parametrize(("dtype", "smaller", "most"), [("int8", 2.5, 0.02), ("int4", 3.5, 0.2)])
+def test_only_weights(dtype: str, smaller: float, most: float, caplog: pytest.LogCaptureFixture) -> None:
+    """On either engine, without calibration data; nothing is quantized a second time."""
+    import logging
+
+    root = logging.getLogger()
+    before = root.level, root.handlers[:]
+    task, model = exported("lowest")
+    bare = Task("bare", task.model, "agreement", validate=task.split("validate"))
+    step = Quantize(dtype, method="weights")
+    made = step(model, bare)
+    products = [n for n in made.proto.graph.node if n.op_type == "MatMulNBits"]
+    assert products
+    assert sum(w.ByteSize() for w in made.proto.graph.initializer if any(w.name in n.input for n in products)) * (
+        smaller
+    ) < 4 * sum(n.attribute[0].i * n.attribute[1].i for n in products)
+    for name in ("onnxruntime", "openvino"):
+        assert 0 < off(task, model, made, name) < most
+    assert (root.level, root.handlers) == before
+    assert not caplog.records
+    with pytest.raises(NotApplicable, match="INT8 already"):
+        Quantize()(made, task)
+
+
 def test_variants_fit_the_graph(images: tuple[Task, OnnxModel]) -> None:
     attention = Quantize.variants(exported("lowest")[1])
     convolutions = Quantize.variants(images[1])
@@ -287,6 +315,8 @@ def test_variants_fit_the_graph(images: tuple[Task, OnnxModel]) -> None:
     assert any(v.transformer for v in attention)
     assert Quantize(method="dynamic") in attention
     assert Quantize(method="dynamic") not in convolutions
+    assert Quantize("int4", method="weights") in attention
+    assert not any(v.method == "weights" for v in convolutions)
     assert not any(v.transformer for v in convolutions)
     assert any(not v.activations_per_channel for v in convolutions)
     assert Quantize.variants(Quantize(method="onnxruntime")(images[1], images[0])) == ()

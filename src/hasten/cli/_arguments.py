@@ -118,6 +118,17 @@ def positive(text: str) -> float:
     return _above(_number(text), 0, f"{text!r} is not a number above 0")
 
 
+def recipe(text: str) -> str:
+    """A recipe as it is printed, of a recipe or of @FILE.
+
+    Raises:
+        UsageError: no recipe, or a file that cannot be read.
+    """
+    from hasten.recipe import Recipe
+
+    return str(Recipe.read(text[1:]) if text.startswith("@") else Recipe.parse(text))
+
+
 def seed(text: str) -> int:
     if not re.fullmatch(r"\d{1,9}", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 999999999")

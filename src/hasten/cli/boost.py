@@ -2,7 +2,7 @@
 
 import argparse
 
-from hasten.cli._arguments import duration, positive, share
+from hasten.cli._arguments import duration, positive, recipe, share
 from hasten.cli._outcome import Outcome
 from hasten.search.progress import Progress
 
@@ -35,7 +35,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="R",
-        help="try this too, e.g. 'simplify > quantize(method=nncf)'; may be repeated",
+        help="try this too, e.g. 'simplify > quantize(method=nncf)', or @FILE; may be repeated",
     )
     data = parser.add_argument_group(
         "for an ONNX file", "archives (.npz) or folders of .npy; keys: input names, target"
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
         arguments.output,
         Budget(arguments.max_drop, arguments.speedup, arguments.latency_ms, arguments.time),
         engines=arguments.engine,
-        recipes=arguments.recipe,
+        recipes=[recipe(text) for text in arguments.recipe],
         resume=arguments.resume,
         seed=arguments.seed,
         progress=progress,

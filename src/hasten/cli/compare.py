@@ -2,7 +2,7 @@
 
 import argparse
 
-from hasten.cli._arguments import share
+from hasten.cli._arguments import recipe, share
 from hasten.cli._outcome import Outcome
 from hasten.search.progress import Progress
 
@@ -17,7 +17,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="fewer epochs on fewer samples: under an hour, not four")
     parser.add_argument("--technique", action="append", default=[], metavar="T", help="only this one; may be repeated")
     parser.add_argument(
-        "--recipe", action="append", default=[], metavar="R", help="a further row, e.g. 'prune(0.5, epochs=8)'"
+        "--recipe",
+        action="append",
+        default=[],
+        metavar="R",
+        help="a further row, e.g. 'prune(0.5, epochs=8)', or @FILE",
     )
     parser.add_argument("--engine", action="append", default=[], metavar="E", help="only this one; may be repeated")
     parser.add_argument(
@@ -72,7 +76,7 @@ def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
         arguments.output,
         quick=arguments.quick,
         techniques=arguments.technique,
-        recipes=arguments.recipe,
+        recipes=[recipe(text) for text in arguments.recipe],
         engines=arguments.engine,
         zoo=tasks_in(arguments.zoo) if arguments.zoo else (),
         max_drop=arguments.max_drop,

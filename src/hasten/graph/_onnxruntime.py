@@ -63,6 +63,21 @@ def dynamic(proto: "onnx.ModelProto", step: "Quantize") -> "onnx.ModelProto":
         return _read(target)
 
 
+def weights(proto: "onnx.ModelProto", step: "Quantize") -> "onnx.ModelProto":
+    """Weights of matrix products in 8 or 4 bits, by blocks; what they are multiplied with stays in floats."""
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    with _quiet():
+        from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+        quantizer = MatMulNBitsQuantizer(copy, bits=4 if step.dtype == "int4" else 8, block_size=step.block)
+        quantizer.process()
+    made: onnx.ModelProto = quantizer.model.model
+    return made
+
+
 def _reader(feeds: Sequence[Arrays]) -> Any:
     from onnxruntime.quantization import CalibrationDataReader
 
@@ -87,22 +102,27 @@ def _files(proto: "onnx.ModelProto") -> Iterator[tuple[Path, Path]]:
     """The graph prepared in one file, and where the quantized one goes."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
+    with _quiet(), tempfile.TemporaryDirectory(prefix="hasten-") as folder:
+        plain, source = Path(folder) / "plain.onnx", Path(folder) / "prepared.onnx"
+        plain.write_bytes(proto.SerializeToString())
+        quant_pre_process(plain, source, skip_symbolic_shape=True)
+        yield source, Path(folder) / "quantized.onnx"
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The quantizers advise through the root logger, which they take for theirs, and on stdout."""
     root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)  # the quantizers advise through the root logger
+    level, handlers, disabled = root.level, root.handlers[:], root.manager.disable
+    logging.disable(logging.WARNING)
     try:
-        with (
-            tempfile.TemporaryDirectory(prefix="hasten-") as folder,
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-        ):
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
-            plain, source = Path(folder) / "plain.onnx", Path(folder) / "prepared.onnx"
-            plain.write_bytes(proto.SerializeToString())
-            quant_pre_process(plain, source, skip_symbolic_shape=True)
-            yield source, Path(folder) / "quantized.onnx"
+            yield
     finally:
+        logging.disable(disabled)
         root.setLevel(level)
+        root.handlers[:] = handlers
 
 
 def _read(path: Path) -> "onnx.ModelProto":

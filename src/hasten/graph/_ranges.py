@@ -51,7 +51,7 @@ def watch(proto: "onnx.ModelProto", names: Sequence[str], feeds: Sequence[Arrays
     sums: dict[str, np.ndarray] = {}
     weights: dict[str, int] = {}
     counts = {name: np.zeros(BINS, np.int64) for name in names}
-    run = _runner(proto, names)
+    run = runner(proto, names)
     for feed in feeds:
         for name, values in run(feed):
             lows[name] = min(lows[name], float(values.min(initial=0.0)))
@@ -68,7 +68,8 @@ def watch(proto: "onnx.ModelProto", names: Sequence[str], feeds: Sequence[Arrays
     return {name: Seen(lows[name], highs[name], counts[name], means.get(name)) for name in names}
 
 
-def _runner(proto: "onnx.ModelProto", names: Sequence[str]) -> Callable[[Arrays], Iterable[tuple[str, np.ndarray]]]:
+def runner(proto: "onnx.ModelProto", names: Sequence[str]) -> Callable[[Arrays], Iterable[tuple[str, np.ndarray]]]:
+    """What these tensors, inputs of the graph among them, hold in a call: feed -> name and values of each."""
     import onnx
     import onnxruntime
 

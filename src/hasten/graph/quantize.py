@@ -1,7 +1,7 @@
 """quantize: 32-bit floats to 8-bit integers, written into the graph as QuantizeLinear and DequantizeLinear (QDQ)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, ClassVar, Literal, overload
 
@@ -10,6 +10,7 @@ import numpy as np
 from hasten.data import Data
 from hasten.errors import MissingError, NotApplicable, UsageError
 from hasten.graph import _nncf, _onnxruntime, _placed
+from hasten.graph._equalize import equalized
 from hasten.graph._masks import clamped, masked_nodes
 from hasten.graph._ranges import Estimator
 from hasten.graph.simplify import simplified
@@ -20,7 +21,7 @@ from hasten.technique import Technique
 if TYPE_CHECKING:
     from hasten.task import Task
 
-Method = Literal["nncf", "onnxruntime", "placed", "dynamic"]
+Method = Literal["nncf", "onnxruntime", "placed", "dynamic", "weights"]
 _READS = {  # which settings each method reads, beside dtype, method and ops
     "nncf": {
         "samples",
@@ -32,15 +33,18 @@ _READS = {  # which settings each method reads, beside dtype, method and ops
         "activations_per_channel",
     },
     "onnxruntime": {"samples", "symmetric", "ranges", "weights_per_channel", "reduce_range"},
-    "placed": {"engine", "samples", "symmetric", "ranges", "bias_correction", "spare"},
+    "placed": {"engine", "samples", "symmetric", "ranges", "bias_correction", "spare", "equalize"},
     "dynamic": {"weights_per_channel", "reduce_range"},
+    "weights": {"block"},
 }
 _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 _PRODUCTS = frozenset({"MatMul", "Gemm"})
 _INT8 = frozenset({
-    "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger", "QLinearConv",
-    "QLinearMatMul",
+    "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger", "MatMulNBits",
+    "QLinearConv", "QLinearMatMul",
 })  # fmt: skip
+SPARED = (0.1, 0.25, 0.5)  # shares of the layers, one after another, while too much is lost
+BLOCKS = (16, 32, 64, 128, 256)
 _FEED = 8  # samples a run while ONNX Runtime calibrates: what one run leaves behind is all that is held in memory
 
 
@@ -53,14 +57,15 @@ class Quantize(Technique):
     file that holds INT8 already, nor for one without convolutions and matrix products.
 
     Settings:
-        dtype: of weights and activations.
+        dtype: of weights and activations; int4 is for weights alone. [int4: weights]
         method: `nncf` (bias correction; https://github.com/openvinotoolkit/nncf), `onnxruntime` (Q and DQ where that
             engine fuses them; https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html), `placed`
             (our own: every convolution and product in INT8 on both engines, with the ranges and corrections below),
-            `dynamic` (no calibration data; only where there are no convolutions).
-        ops: operator types to quantize; empty: all that the method knows.
-        samples: calibration samples that are looked at, spread evenly over the data. [all but dynamic]
-        symmetric: activation ranges around zero; weights are always so. [all but dynamic]
+            `dynamic` (no calibration data; only where there are no convolutions), `weights` (only the weights of matrix
+            products, by blocks, as ONNX Runtime's MatMulNBits: for networks whose time goes into reading them).
+        ops: operator types to quantize; empty: all that the method knows. [all but weights]
+        samples: calibration samples that are looked at, spread evenly over the data. [all but dynamic and weights]
+        symmetric: activation ranges around zero; weights are always so. [as samples]
         transformer: spare what attention is sensitive to, and smooth activations before the ranges are taken. [nncf]
         smooth_quant: False leaves the smoothing out (Xiao et al. 2022, arXiv:2211.10438). [nncf, with transformer]
         full_bias_correction: layer by layer on the quantized graph, slow, in place of the fast estimate. [nncf]
@@ -72,11 +77,15 @@ class Quantize(Technique):
         bias_correction: add to biases what rounding the weights took from the mean output. [placed]
         spare: share of the layers that stay in floats, those that change the answers most when they alone are in INT8.
             [placed]
+        equalize: move scales into neighbours first: weights, until two layers' weights have equal ranges (cross-layer
+            equalization, Nagel et al. 2019, arXiv:1906.04721); activations, half of whose outliers go into the weights
+            (SmoothQuant, Xiao et al. 2022, arXiv:2211.10438). [placed]
         weights_per_channel: a scale for each output channel; False: one for the tensor. [onnxruntime, dynamic]
+        block: weights that share a scale. [weights]
         reduce_range: 7-bit weights, for CPUs without VNNI whose 16-bit sums overflow. [onnxruntime, dynamic]
     """
 
-    dtype: Literal["int8"] = "int8"
+    dtype: Literal["int8", "int4"] = "int8"
     method: Method = "nncf"
     ops: tuple[str, ...] = ()
     samples: int = 300
@@ -89,8 +98,10 @@ class Quantize(Technique):
     engine: Literal["onnxruntime", "openvino"] = "onnxruntime"
     bias_correction: bool = True
     spare: float = 0.0
+    equalize: Literal["no", "weights", "activations"] = "no"
     weights_per_channel: bool = True
     reduce_range: bool = False
+    block: int = 32
 
     takes: ClassVar[Literal["torch", "onnx"]] = "onnx"
 
@@ -99,11 +110,15 @@ class Quantize(Technique):
         Raises:
             UsageError: a setting that the method does not read, or a number out of range.
         """
-        reads = _READS[self.method] | {"dtype", "method", "ops"}
+        reads = _READS[self.method] | {"dtype", "method"} | ({"ops"} if self.method != "weights" else set())
         for field in fields(self):
             if getattr(self, field.name) != field.default and field.name not in reads:
                 owners = " or ".join(f"method={m}" for m, names in _READS.items() if field.name in names)
                 raise UsageError(f"quantize with method={self.method} does not read {field.name}", f"use {owners}")
+        if self.dtype == "int4" and self.method != "weights":
+            raise UsageError(f"quantize with method={self.method} has no int4", "use method=weights")
+        if self.block not in BLOCKS:
+            raise UsageError(f"quantize has no block={self.block}", f"give one of {', '.join(map(str, BLOCKS))}")
         if self.method == "nncf" and self.ranges in ("entropy", "percentile", "mse"):
             raise UsageError(f"quantize with method=nncf has no ranges={self.ranges}", "use method=placed")
         if self.method == "onnxruntime" and self.ranges == "mse":
@@ -116,8 +131,8 @@ class Quantize(Technique):
             raise UsageError(f"quantize cannot calibrate with samples={self.samples}", "give at least 1")
 
     @property
-    def needs(self) -> frozenset[str]:  # type: ignore[override]  # of this instance: dynamic needs no data
-        return frozenset() if self.method == "dynamic" else frozenset({"calibrate"})
+    def needs(self) -> frozenset[str]:  # type: ignore[override]  # of this instance: two methods need no data
+        return frozenset() if self.method in ("dynamic", "weights") else frozenset({"calibrate"})
 
     @property
     def estimator(self) -> Estimator:
@@ -160,10 +175,21 @@ class Quantize(Technique):
             cls(method="placed"),
             cls(method="placed", engine="openvino"),
             cls(method="placed", ranges="minmax"),
-            cls(method="placed", spare=0.1),
+            *([cls(method="placed", equalize="activations")] if "Softmax" in kinds and "MatMul" in kinds else []),
         ]
         static = [*placed, *(nncf if find_spec("nncf") else []), *runtime]
-        return tuple(static) if kinds & _CONVOLUTIONS else (*static, cls(method="dynamic"))
+        if kinds & _CONVOLUTIONS:
+            return tuple(static)
+        weights = [cls(method="weights"), cls("int4", method="weights")] if "MatMul" in kinds else []
+        return (*static, cls(method="dynamic"), *weights)
+
+    @property
+    def milder(self) -> "Quantize | None":
+        """More of the layers that hurt stay in floats, in bf16 or f32 as the engine is set."""
+        if self.method != "placed":
+            return None
+        more = next((share for share in SPARED if share > self.spare), None)
+        return None if more is None else replace(self, spare=more)
 
     @classmethod
     def presets(cls, task: "Task", epochs: int) -> tuple[Technique, ...]:
@@ -183,19 +209,26 @@ class Quantize(Technique):
         graph = simplified(model.proto)
         if self.method == "dynamic":
             return OnnxModel(_onnxruntime.dynamic(graph, self))
+        if self.method == "weights":
+            return OnnxModel(_onnxruntime.weights(graph, self))
         if self.method == "nncf" and not find_spec("nncf"):
             raise MissingError("nncf is not installed", "pip install 'hasten[quantize]'")
         size = model.signature.fixed_batch if self.method == "nncf" or not model.signature.batch else _FEED
         feeds = _Feeds(task.split("calibrate"), self.samples, size)
         skip = masked_nodes(graph)  # before they are clamped: afterwards they look like any constant
         way = {"nncf": _nncf, "onnxruntime": _onnxruntime, "placed": _placed}[self.method]
-        return OnnxModel(way.static(clamped(graph, feeds[:2]), self, feeds, skip))
+        graph = clamped(graph, feeds[:2])
+        if self.equalize != "no":
+            graph = equalized(graph, self.equalize, feeds)
+        return OnnxModel(way.static(graph, self, feeds, skip))
 
     def _unfit(self, kinds: set[str]) -> str | None:
         if self.ops and not kinds.intersection(self.ops):
             return f"the graph has no {' and no '.join(self.ops)}"
         if self.method == "dynamic" and kinds & _CONVOLUTIONS:
             return "dynamic is for graphs without convolutions"
+        if self.method == "weights" and "MatMul" not in kinds:
+            return "the graph has no MatMul whose weights could be read in fewer bits"
         return None
 
 

@@ -277,7 +277,7 @@ def fastest(baselines: list[Trial], p50_ms: list[float]) -> list[int]:
         able = [
             i
             for i, t in enumerate(baselines)
-            if find.engine(t.engine.partition("(")[0]).takes == ("torch" if torch else "onnx") and t.precision == "f32"
+            if find.engine(t.engine.partition("(")[0]).takes == ("torch" if torch else "onnx") and t.precision != "bf16"
         ]
         return sorted(able, key=lambda i: p50_ms[i])[:1]
 
