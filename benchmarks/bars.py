@@ -30,6 +30,7 @@ BARS = {
     "fashion": ("several times faster, nothing lost; the second door agrees", [HERE / "fashion_boost.py"]),
     "compared": ("the table of techniques, killed twice, within an hour", [HERE / "compared.py"]),
     "recipes": ("pruned, healed and in INT8: faster than INT8 alone", [HERE / "recipes.py"]),
+    "agreement": ("EfficientNet-Lite0 in INT8 and pruned, over a video", [HERE / "agreement.py"]),
     "distillation": ("a student learns more with a teacher", [HERE / "distillation.py"]),
     "aware": ("training for INT8 brings back what INT8 loses", [HERE / "aware.py"]),
     "placement": ("every layer in INT8, and faster than any library in its budget", [HERE / "placement.py"]),

@@ -122,5 +122,9 @@ def test_the_command(task: Task, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "simplify: size is" in capsys.readouterr().err
     assert main([*words, "--resume", "--fail-if", "p50>+5%"]) == 2
     assert "add --against" in capsys.readouterr().err
+    (tmp_path / "out" / "report.html").unlink()
+    assert main(["report", str(tmp_path / "out")]) == 0
+    assert "simplify" in (tmp_path / "out" / "report.html").read_text()
+    capsys.readouterr()
     assert main([*words, "--resume", "--zoo", str(tmp_path)]) == 3
     assert "has no task file" in capsys.readouterr().err

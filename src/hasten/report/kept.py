@@ -13,14 +13,15 @@ from hasten import manifest
 from hasten.errors import InputError
 
 _INSIDE = re.compile(r'<script type="application/json" id="result">(.*?)</script>', re.DOTALL)
-_AGAIN = "run hasten boost again"
+_AGAIN = "run it again"
 
 
 def kept(folder: str | Path) -> tuple[dict[str, Any], Path]:
-    """The result of a finished run, and where a page made anew of it belongs.
+    """The result of a finished run, a search or a comparison, and where a page made anew of it belongs.
 
     Args:
-        folder: the bundle, its `.trials`, or the bundle alone. A bundle is sealed: the page then goes beside it.
+        folder: the bundle, its `.trials`, or the bundle alone; or that of a comparison. A bundle is sealed: the page
+            then goes beside it.
 
     Raises:
         InputError: there is none, the run has not ended, or what is there is not a result.
@@ -37,15 +38,15 @@ def kept(folder: str | Path) -> tuple[dict[str, Any], Path]:
         return _checked(inside[1], report, "result"), folder.with_name(f"{folder.name}.report.html")
     for trials in (folder, folder.with_name(f"{folder.name}.trials")):
         if (trials / "trials.sqlite").exists():
-            raise InputError(f"the run in {trials} has not ended", "go on with it: hasten boost ... --resume")
+            raise InputError(f"the run in {trials} has not ended", "go on with it: add --resume")
     raise InputError(f"{folder} holds no result", "give the folder that was given to `hasten boost -o`")
 
 
-def read(file: str | Path, kind: str = "result") -> dict[str, Any]:
+def read(file: str | Path, kind: str = "") -> dict[str, Any]:
     """The result in a JSON file.
 
     Args:
-        kind: "result" of a search, or "comparison".
+        kind: "result" of a search, or "comparison"; empty: either.
 
     Raises:
         InputError: it cannot be read, or is of another kind.
@@ -63,6 +64,7 @@ def _checked(text: str, path: Path, kind: str) -> dict[str, Any]:
     except ValueError as fault:
         raise InputError(f"{path} is damaged ({fault})", _AGAIN) from fault
     known = Registry().with_resource("result.schema.json", Resource.from_contents(manifest.schema("result")))
+    kind = kind or ("comparison" if isinstance(result, dict) and "rows" in result else "result")
     wrong = best_match(Draft202012Validator(manifest.schema(kind), registry=known).iter_errors(result))
     if wrong is not None:
         raise InputError(f"{path} is no {kind} of this version ({wrong.json_path}: {wrong.message[:150]})", _AGAIN)
