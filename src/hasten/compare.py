@@ -6,29 +6,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from hasten import files, find
 from hasten.boost import check, settings_of
 from hasten.engine import Engine
-from hasten.errors import HastenError, UsageError
 from hasten.measure.machine import conditions
 from hasten.recipe import Recipe
 from hasten.report.comparison import page
 from hasten.report.html import require
-from hasten.search.bench import Bench, failed, fastest
-from hasten.search.budget import Budget, why_not
+from hasten.search.bench import Bench
+from hasten.search.budget import Budget
 from hasten.search.evidence import dependence
 from hasten.search.judge import Judge
 from hasten.search.progress import Progress, Silent
+from hasten.search.rows import Row, Rows, together
 from hasten.search.trial import Trial
 from hasten.search.workshop import Workshop
 from hasten.task import Split, Task
 from hasten.technique import Technique
 
 CONTROL = "heal"  # trains the original on: what training alone gives
-TESTED = ("accuracy", "accuracy_drop", "accuracy_drop_ci95", "n_samples", "split")
-Role = Literal["control", "alone", "together"]
 
 
 @dataclass(frozen=True)
@@ -42,28 +40,6 @@ class Extent:
 FULL = Extent(6, {})
 QUICK = Extent(3, {"train": 25_600, "validate": 2_500})
 GLANCE = Extent(1, {"train": 1_024, "calibrate": 128, "validate": 256, "test": 256})  # at the networks of a zoo
-
-
-@dataclass(frozen=True)
-class Row:
-    """One recipe and all that was measured of it."""
-
-    recipe: str
-    role: Role
-    technique: str = ""  # of those alone
-    needs: tuple[str, ...] = ()
-    minutes: float = 0.0  # of this machine, to make it; what another row has made is counted again
-    untouched: Mapping[str, Mapping[str, str]] | None = None  # step -> layer -> why it was left as it is
-    reason: str = ""  # why there is nothing to measure
-    trials: tuple[Trial, ...] = ()
-
-    def best(self, budget: Budget) -> Trial | None:
-        """The fastest within the budget on validate; where none is, the one that loses least."""
-        measured = [t for t in self.trials if t.status in ("kept", "rejected") and t.accuracy_drop is not None]
-        within = [t for t in measured if not why_not(t, budget)]
-        if within:
-            return max(within, key=lambda t: t.speedup or 0.0)
-        return min(measured, key=lambda t: t.accuracy_drop or 0.0, default=None)
 
 
 def compare(
@@ -121,14 +97,14 @@ def compare(
         if resume and bench.shop.store.finished and bench.shop.result.is_file():
             return dict(json.loads(bench.shop.result.read_text()))
         where = conditions(seed)
-        table = _Table(bench, settings_of(task, engines), budget, progress)
+        table = Rows(bench, settings_of(task, engines), budget, progress)
         control = find.technique(CONTROL)
         trains = task.train is not None and not control.missing()
         table.add(f"{CONTROL}(epochs={extent.epochs})" if trains else "", "control")
         for name, kind in kinds.items():
             for preset in _presets(kind, task, extent.epochs):
                 table.add(str(preset), "alone", name)
-        for recipe in dict.fromkeys([*_together(table.rows, table.baselines[0], budget), *own]):
+        for recipe in dict.fromkeys([*together(table.rows, table.baselines[0], budget), *own]):
             table.add(recipe, "together")
         tested = table.tested() if task.test is not None else {}
         glances = [g for other in zoo for g in _glance(other, kinds, output, engines, options, resume, seed, progress)]
@@ -155,68 +131,6 @@ def compare(
     return result
 
 
-class _Table:
-    """The rows so far, and the baselines that they are held against, which stay alive."""
-
-    def __init__(self, bench: Bench, engines: list[Engine], budget: Budget, progress: Progress) -> None:
-        self._bench, self._budget, self._progress = bench, budget, progress
-        progress.stage("measuring the model as it is")
-        self.baselines = bench.baselines(engines)
-        onnx = [t for t in self.baselines if not bench.eager(t)]
-        front = fastest(self.baselines, [t.latency_p50_ms or 0.0 for t in self.baselines])
-        self.reference = self.baselines[front[-1]]  # the fastest engine at f32
-        self._kinds = list(dict.fromkeys(type(e) for e in engines if e.takes == "onnx"))
-        self.rows: list[Row] = []
-        bench.refer(sorted(onnx, key=lambda t: t is not self.reference))
-
-    def add(self, recipe: str, role: Role, technique: str = "") -> None:
-        """Make the file and measure it on every engine; an empty recipe is no row."""
-        if not recipe:
-            return
-        self._progress.stage(f"{recipe}")
-        store, whole = self._bench.shop.store, Trial(recipe, "any engine")
-        needs = {part for step in Recipe.parse(recipe).steps for part in step.needs}
-        row = Row(recipe, role, technique, tuple(sorted(needs)))
-        try:
-            if ended := store.ended(whole):
-                self.rows.append(replace(row, reason=ended.reason))
-                return
-            model, note = self._bench.shop.load(recipe), self._bench.shop.note(recipe)
-        except HastenError as fault:
-            store.end(failed(store.plan(whole), fault))
-            self._progress.note(f"not made: {fault}")
-            self.rows.append(replace(row, reason=str(fault)))
-            return
-        settings = [v for kind in self._kinds for v in kind.variants(model.quantized) if not v.fallback]
-        trials = tuple(self._measured(recipe, engine) for engine in dict.fromkeys(settings))
-        self.rows.append(replace(row, minutes=note["seconds"] / 60, untouched=note["untouched"], trials=trials))
-
-    def _measured(self, recipe: str, engine: Engine) -> Trial:
-        """Against the fastest engine at f32, and against itself with the model as it is."""
-        same = [t for t in self.baselines if _alike(self._bench.engine(t), engine)]
-        trial = self._bench.tried(
-            recipe, engine, lambda t: why_not(t, self._budget), against=[self.reference, *same[:1]]
-        )
-        speed = f"{trial.speedup:.2f}x" if trial.speedup else trial.reason
-        self._progress.note(f"{trial.engine}: {speed}")
-        return trial
-
-    def tested(self) -> dict[str, dict[str, Any]]:
-        """What each row's best engine has on test, by the key of its trial; kept as it comes."""
-        self._progress.stage("scoring on test")
-        path = self._bench.shop.folder / "tested.json"
-        found: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
-        original = self.baselines[0]
-        for i, trial in enumerate([original, *(t for row in self.rows if (t := row.best(self._budget)))]):
-            if trial.key not in found:
-                with self._bench.stand(trial) as stand:
-                    judged = self._bench.judge.score if i else self._bench.judge.original
-                    scored = replace(trial, **judged(stand, "test", trial.key)).to_json()
-                found[trial.key] = {column: scored[column] for column in TESTED}
-                files.write(path, json.dumps(found))
-        return found
-
-
 @contextmanager
 def _bench(task: Task, folder: Path, options: dict[str, Any], resume: bool, seed: int) -> Iterator[Bench]:
     with Workshop(task, folder) as shop:
@@ -235,40 +149,6 @@ def _presets(kind: type[Technique], task: Task, epochs: int) -> tuple[Technique,
     return tuple(p for p in kind.presets(task, epochs) if all(getattr(task, part) is not None for part in p.needs))
 
 
-def _together(rows: Sequence[Row], original: Trial, budget: Budget) -> list[str]:
-    """The better setting of each technique, in recipes: what saves multiply-adds before what only saves bits.
-
-    Each of the former with each of the latter; then all of the former with each of the latter.
-    """
-    better: dict[str, tuple[Row, Trial]] = {}
-    for row in rows:
-        trial, known = row.best(budget), better.get(row.technique)
-        if row.role == "alone" and trial and (known is None or _rank(trial, budget) > _rank(known[1], budget)):
-            better[row.technique] = row, trial
-    smaller, lighter = [], []
-    for row, trial in better.values():
-        if trial.macs and original.macs and trial.macs < original.macs:
-            smaller.append(row.recipe)
-        elif trial.precision == "int8":
-            lighter.append(row.recipe)
-    smaller.sort(key=lambda recipe: not Recipe.parse(recipe).steps[0].forgets)
-    fronts = [[recipe] for recipe in smaller] + ([smaller] if len(smaller) > 1 else [])
-    made = []
-    for front in fronts:
-        for last in lighter:
-            try:
-                made.append(str(Recipe.parse(" > ".join([*front, last]))))
-            except UsageError:  # two that draw weights anew, say
-                continue
-    return made
-
-
-def _rank(trial: Trial, budget: Budget) -> tuple[bool, float]:
-    """Within the budget by speed; outside it by what is lost."""
-    within = not why_not(trial, budget)
-    return within, (trial.speedup or 0.0) if within else -(trial.accuracy_drop or 0.0)
-
-
 def _glance(
     task: Task,
     kinds: Mapping[str, type[Technique]],
@@ -283,7 +163,7 @@ def _glance(
     task = replace(task, at_most={**GLANCE.at_most, **task.at_most})
     found = []
     with _bench(task, output / "zoo" / task.name, {"options": dict(options)}, resume, seed) as bench:
-        table = _Table(bench, _plainest(settings_of(task, engines)), Budget(), progress)
+        table = Rows(bench, _plainest(settings_of(task, engines)), Budget(), progress)
         for name, kind in kinds.items():
             for preset in _presets(kind, task, GLANCE.epochs)[:1]:
                 table.add(str(preset), "alone", name)
@@ -302,10 +182,6 @@ def _glance(
 def _plainest(engines: Sequence[Engine]) -> list[Engine]:
     """Eager torch, and each other engine at f32."""
     return [e for e in engines if e.takes == "torch" or e.precision == "f32"]
-
-
-def _alike(a: Engine, b: Engine) -> bool:
-    return type(a) is type(b) and a.precision == b.precision
 
 
 def _parts(task: Task) -> list[Split]:
