@@ -17,11 +17,12 @@ BATCH = 500
 
 def made(task: Task, recipe: str) -> OnnxModel:
     """The ONNX model that `recipe` gives, made once for this task file and these weights."""
-    key = hashlib.sha256(f"{task.original.digest()}\n{recipe}".encode()).hexdigest()[:16]
+    steps = Recipe.parse(recipe)
+    key = hashlib.sha256(f"{task.original.digest()}\n{steps}".encode()).hexdigest()[:16]
     path = ROOT / "out" / "made" / f"{task.name}-{key}.onnx"
     if not path.exists():
         began = time.monotonic()
-        Recipe.parse(recipe)(task.original, task).save(path)
+        steps(task.original, task).save(path)
         print(f"{task.name}: {recipe} took {(time.monotonic() - began) / 60:.1f} min", flush=True)
     return OnnxModel.load(path)
 
