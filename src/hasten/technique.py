@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 import numpy as np
@@ -53,9 +53,10 @@ class Technique(ABC):
     def presets(cls, task: "Task", epochs: int) -> "tuple[Technique, ...]":
         """Two settings to compare it by, the mild one first; what trains does so for `epochs`.
 
-        One, where there is nothing to turn; none for what is only there to support others.
+        One, where there is nothing to turn; none for what is only there to support others, or cannot do without a word.
         """
-        return (cls(),)
+        whole = all(f.default is not MISSING or f.default_factory is not MISSING for f in fields(cls))
+        return (cls(),) if whole else ()
 
     @property
     def milder(self) -> "Technique | None":

@@ -3,6 +3,7 @@
 import dataclasses
 import string
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -193,6 +194,15 @@ def test_its_variants_print_and_are_distinct(name: str, network: str) -> None:
         tried = kind.variants(subject(network, "onnx"))
         assert len(set(tried)) == len(tried)
         assert [Recipe.parse(str(v)).steps for v in tried] == [(v,) for v in tried]
+
+
+@pytest.mark.parametrize("name", TECHNIQUES)
+def test_its_presets_print_and_are_distinct(name: str) -> None:
+    given = replace(task("images"), students={"narrow": task("images").model})
+    for those in (given, task("images")):
+        presets = find.technique(name).presets(those, 3)
+        assert len(set(presets)) == len(presets) <= 2
+        assert [Recipe.parse(str(p)).steps for p in presets] == [(p,) for p in presets]
 
 
 @pytest.mark.parametrize("name", TECHNIQUES)
