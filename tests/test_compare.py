@@ -79,6 +79,8 @@ def test_what_it_depends_on_has_evidence(compared: tuple[dict[str, Any], Path]) 
     said = {d["technique"]: d["architecture"] for d in found["dependence"]}
     assert said["quantize"]["said"].startswith("applies to 1 of 1 networks; ")
     assert "times as fast on onnxruntime" in said["quantize"]["said"]
+    (glance,) = (g for g in found["zoo"] if g["technique"] == "quantize")
+    assert list(glance["speedups"]) == ["onnxruntime"]
 
 
 def test_a_run_that_is_resumed_measures_nothing_again(compared: tuple[dict[str, Any], Path], task: Task) -> None:

@@ -92,6 +92,7 @@ def compare(
     progress.stage("reading the model and its data")
     check(task)
     options = {"quick": quick, "techniques": sorted(kinds), "recipes": own, "engines": sorted(engines), "seed": seed}
+    options["zoo"] = [other.name for other in zoo]
     began = time.monotonic()
     with _bench(task, output, {"options": options | {"max_drop": max_drop}}, resume, seed) as bench:
         if resume and bench.shop.store.finished and bench.shop.result.is_file():

@@ -50,7 +50,7 @@ class Rows:
         onnx = [t for t in self.baselines if not bench.eager(t)]
         front = fastest(self.baselines, [t.latency_p50_ms or 0.0 for t in self.baselines])
         self.reference = self.baselines[front[-1]]  # the fastest engine at f32
-        self._kinds = list(dict.fromkeys(type(e) for e in engines if e.takes == "onnx"))
+        self._engines = [e for e in engines if e.takes == "onnx"]
         self.rows: list[Row] = []
         bench.refer(sorted(onnx, key=lambda t: t is not self.reference))
 
@@ -72,9 +72,14 @@ class Rows:
             self._progress.note(f"not made: {fault}")
             self.rows.append(replace(row, reason=str(fault)))
             return
-        settings = [v for kind in self._kinds for v in kind.variants(model.quantized) if not v.fallback]
-        trials = tuple(self._measured(recipe, engine) for engine in dict.fromkeys(settings))
+        trials = tuple(self._measured(recipe, engine) for engine in self._settings(model.quantized))
         self.rows.append(replace(row, minutes=note["seconds"] / 60, untouched=note["untouched"], trials=trials))
+
+    def _settings(self, quantized: bool) -> list[Engine]:
+        """Worth trying on such a file, in the precisions that the model as it is was measured in."""
+        kinds = dict.fromkeys(type(e) for e in self._engines)
+        able = dict.fromkeys(v for kind in kinds for v in kind.variants(quantized) if not v.fallback)
+        return [v for v in able if any(_alike(v, e) for e in self._engines)]
 
     def _measured(self, recipe: str, engine: Engine) -> Trial:
         """Against the fastest engine at f32, and against itself with the model as it is."""
