@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from hasten.task import Task
 
+LONGEST = 3  # epochs of a preset
 CALL = 64  # samples a call, where the batch is free
 
 
@@ -71,8 +72,8 @@ class QuantizeAware(Technique):
 
     @classmethod
     def presets(cls, task: "Task", epochs: int) -> tuple[Technique, ...]:
-        """For the fusions of either engine; for half of the epochs, as it starts from trained weights."""
-        return tuple(cls(epochs // 2 + 1, engine=engine) for engine in ("onnxruntime", "openvino"))
+        """For the fusions of either engine; a few epochs at most, as it starts from trained weights."""
+        return tuple(cls(min(epochs, LONGEST), engine=engine) for engine in ("onnxruntime", "openvino"))
 
     def apply(self, model: Model, task: "Task") -> OnnxModel:
         """
