@@ -89,6 +89,76 @@ def test_values_are_rounded_where_8_bits_end(trained: nn.Module, task: Task) -> 
     assert [len(torch.unique(g)) > 256 for g in given] == [True, True]  # hooks see what comes, before it is rounded
 
 
+class Trains(nn.Module):
+    """In training, values are dropped and a head is added; in between, a sum is written into what it is taken of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.body, self.head = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1), nn.Linear(8, 4)
+        self.aside = nn.Linear(8, 4)
+        self.turn = nn.Parameter(torch.eye(8) + 0.1)
+        self.seen: list[torch.Tensor] = []
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.stem(image))
+        if self.training:
+            self.aside(x.mean((2, 3)))
+        y = nn.functional.dropout(self.body(input=x), 0.5, self.training)
+        y.add_(x)
+        return self.head(y.mean((2, 3)) @ self.turn)
+
+
+def test_what_only_training_does_moves_no_range() -> None:
+    """Each site has the range that calibration gave it, though training walks another way."""
+    torch.manual_seed(0)
+    task = quadrants(Trains)
+    rounding = QuantizeAware()._calibrated(task.original, task)
+    assert list(rounding.sites) == ["stem:0", "body:0", ":0", ":1", ":2", "head:0"]
+    image = torch.from_numpy(task.split("train").inputs["image"])
+    used: dict[str, float] = {}
+    rounded = rounding._rounded
+
+    def watched(value: torch.Tensor, site: str) -> torch.Tensor:
+        used[site] = float(value.detach().abs().max() / (255 * rounding.steps[rounding.sites[site]]))
+        return rounded(value, site)
+
+    rounding._rounded = watched  # type: ignore[method-assign]
+    rounding.train()(image)
+    assert set(used) == set(rounding.sites)
+    assert all(0.3 < share < 4 for share in used.values()), used
+
+
+def test_a_sum_into_its_first_operand_is_in_it() -> None:
+    class Into(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Conv2d(1, 1, 1)
+
+        def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            x, y = self.body(image), self.body(image)
+            z = x.add_(y)
+            return x, z
+
+    rounding, image = Rounding(Into()).eval(), torch.randn(4, 1, 8, 8)
+    rounding.calibrate(lambda: iter([[image]]), "minmax")
+    x, z = rounding(image)
+    assert x is z
+    assert torch.allclose(x, 2 * rounding.net.body(image), atol=0.1)
+
+
+def test_a_product_with_a_parameter_has_a_scale_for_each_column() -> None:
+    task = quadrants(Trains)
+    with torch.no_grad():
+        task.original.module.turn[:, 0] *= 100
+    rounding = QuantizeAware(ranges="minmax")._calibrated(task.original, task)
+    given: list[torch.Tensor] = []
+    stored = rounding._stored
+    rounding._stored = lambda weight, site: given.append(stored(weight, site)) or given[-1]  # type: ignore[method-assign]
+    rounding(torch.from_numpy(task.split("test").inputs["image"]))
+    (turn,) = (w for w in given if w.shape == (8, 8))
+    assert torch.allclose(turn.t(), rounding.net.turn, rtol=0.05)
+
+
 def test_norms_keep_their_statistics(task: Task) -> None:
     rounding = QuantizeAware()._calibrated(task.original, task)
     before = rounding.net.norm.running_var.clone()

@@ -94,7 +94,9 @@ class QuantizeAware(Technique):
             samples=self.samples,
             bias_correction=False,  # training has seen what rounding does to the means
         )
-        return step.apply(export(plain, task.sample()).model, task)
+        made = step(export(plain, task.sample()).model, task)
+        assert isinstance(made, OnnxModel)
+        return made
 
     def _how(self) -> Heal:
         return Heal(self.epochs, self.lr, self.batch, self.teacher, self.temperature, seed=self.seed)
