@@ -9,9 +9,11 @@ import pytest
 
 from hasten.cli import main
 from hasten.compare import compare
-from hasten.errors import InputError
+from hasten.errors import InputError, UsageError
 from hasten.recipe import Recipe
+from hasten.report.comparison import comparison_tables
 from hasten.report.kept import read
+from hasten.search.rows import Rows
 from hasten.task import Task
 
 TASK_FILE = """
@@ -103,13 +105,58 @@ def test_a_run_that_is_resumed_measures_nothing_again(compared: tuple[dict[str, 
 
 
 def test_an_onnx_file_has_the_rows_that_it_can_have(tiny_onnx_task: Task, tmp_path: Path) -> None:
-    found = compare(
-        tiny_onnx_task, tmp_path / "out", quick=True, techniques=["prune", "simplify"], engines=["onnxruntime"]
-    )
-    rows = {r["technique"]: r for r in found["rows"]}
-    assert "simplify" in rows
+    found = compare(tiny_onnx_task, tmp_path / "out", quick=True, engines=["onnxruntime"])
+    rows = {r["technique"]: r for r in found["rows"] if r["role"] == "alone"}
     assert rows["simplify"]["best"] == 0
-    assert "prune" not in rows  # there is nothing to train on
+    assert rows["prune"]["reason"] == "it works on a torch model, and this one is an ONNX file"
+    assert "prune(ratio=0.3, epochs=3): it works on a torch model" in str(list(comparison_tables(found)))
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"techniques": ["prune"]}, "prune cannot be tried on .*: it works on a torch model"),
+        ({"techniques": ["heal"]}, "heal has no settings to compare it by; name some: --recipe 'heal"),
+        ({"engines": ["onnxrunthyme"]}, "did you mean 'onnxruntime'"),
+    ],
+)
+def test_what_was_named_and_cannot_be_is_said_at_once(
+    how: dict[str, Any], said: str, tiny_onnx_task: Task, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        compare(tiny_onnx_task, tmp_path / "out", **how)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_other_things_stays_as_it_is(task: Task, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "mine.onnx").write_text("mine")
+    with pytest.raises(InputError, match="holds files that are not of a run; choose another folder"):
+        compare(task, tmp_path, quick=True, techniques=["simplify"])
+    assert [p.name for p in tmp_path.rglob("*")] == ["models", "mine.onnx"]
+
+
+def test_networks_of_a_zoo_have_names_of_their_own(task: Task, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="the same name"):
+        compare(task, tmp_path / "out", quick=True, techniques=["simplify"], zoo=[task, task])
+
+
+def test_a_network_that_does_not_run_is_left_out_with_its_reason(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*given: object) -> None:
+        raise InputError("the model does not run as it is")
+
+    begun = Rows.__init__
+
+    def init(self: Rows, bench: Any, *more: Any) -> None:
+        broken() if "zoo" in bench.shop.folder.parts else begun(self, bench, *more)
+
+    monkeypatch.setattr(Rows, "__init__", init)
+    found = compare(task, tmp_path / "out", quick=True, techniques=["simplify"], engines=["onnxruntime"], zoo=[task])
+    assert [(g["network"], g["reason"]) for g in found["zoo"]] == [("quadrants", "the model does not run as it is")]
+    assert found["dependence"][0]["architecture"] == {"depends": None, "said": "tried on no further network"}
+    assert read(tmp_path / "out" / "result.json", "comparison") == found
 
 
 def test_the_command(task: Task, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

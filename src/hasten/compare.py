@@ -11,13 +11,15 @@ from typing import Any
 from hasten import files, find
 from hasten.boost import check, settings_of
 from hasten.engine import Engine
+from hasten.errors import HastenError, UsageError
 from hasten.measure.machine import conditions
+from hasten.model import TorchModel
 from hasten.recipe import Recipe
 from hasten.report.comparison import page
 from hasten.report.html import require
 from hasten.search.bench import Bench
 from hasten.search.budget import Budget
-from hasten.search.evidence import dependence
+from hasten.search.evidence import dependence, over_itself
 from hasten.search.judge import Judge
 from hasten.search.progress import Progress, Silent
 from hasten.search.rows import Row, Rows, together
@@ -61,8 +63,8 @@ def compare(
 
     Every technique is tried at the settings of its `presets`, then the better of these together. All of them are timed
     against the model as it is, on the same engine and on the fastest; what is chosen is chosen on validate, and the
-    chosen engine of every row meets test once. A control trains the original on for as long, so that a gain from
-    training is not taken for one from a technique.
+    chosen engine of every row meets test once. A control trains the original on for as many epochs as techniques have,
+    so that a gain from training is not taken for one from a technique. What cannot be tried is a row with the reason.
 
     Args:
         task: with `validate`, and what the techniques need: `train` and `loss`, `calibrate`; `test` for one column.
@@ -71,7 +73,7 @@ def compare(
         techniques: names; none means all that are on this machine.
         recipes: further rows.
         engines: names; none means all that are on this machine.
-        zoo: further networks: does a technique apply to each, and is it worth as much there?
+        zoo: further networks, each of another name: does a technique apply to each, and is it worth as much there?
         max_drop: what may be lost, in the metric's unit; the upper end of the 95 % interval.
         resume: go on with the run in `output`.
 
@@ -80,7 +82,8 @@ def compare(
 
     Raises:
         InputError: data or model cannot be used, or another run is at work in `output`.
-        UsageError: an unknown engine, technique or setting.
+        UsageError: an unknown engine, technique or setting; a technique that was named and cannot be tried here; two
+            networks of one name.
         MissingError: no engine here.
     """
     require()
@@ -91,20 +94,34 @@ def compare(
     task = replace(task, at_most={**extent.at_most, **task.at_most})
     progress.stage("reading the model and its data")
     check(task)
-    options = {"quick": quick, "techniques": sorted(kinds), "recipes": own, "engines": sorted(engines), "seed": seed}
-    options["zoo"] = [other.name for other in zoo]
+    for name in techniques:
+        _require(kinds[name], name, task)
+    for other in zoo:
+        check(other)
+    digests = {other.name: other.original.digest() for other in zoo}
+    if len(digests) < len(zoo):
+        raise UsageError("two networks of the zoo have the same name", "give each task a name of its own")
+    options: dict[str, Any] = {
+        "quick": quick,
+        "techniques": sorted(kinds),
+        "recipes": own,
+        "engines": sorted(engines),
+        "seed": seed,
+    }
+    options["zoo"] = digests
     began = time.monotonic()
     with _bench(task, output, {"options": options | {"max_drop": max_drop}}, resume, seed) as bench:
         if resume and bench.shop.store.finished and bench.shop.result.is_file():
             return dict(json.loads(bench.shop.result.read_text()))
         where = conditions(seed)
         table = Rows(bench, settings_of(task, engines), budget, progress)
-        control = find.technique(CONTROL)
-        trains = task.train is not None and not control.missing()
-        table.add(f"{CONTROL}(epochs={extent.epochs})" if trains else "", "control")
+        control = Recipe.parse(f"{CONTROL}(epochs={extent.epochs})").steps[0]
+        table.add(str(control), "control", reason=_lacks(control, task))
         for name, kind in kinds.items():
-            for preset in _presets(kind, task, extent.epochs):
-                table.add(str(preset), "alone", name)
+            presets = kind.presets(task, extent.epochs)
+            able = [p for p in presets if not _lacks(p, task)]
+            for preset in able or presets[:1]:
+                table.add(str(preset), "alone", name, _lacks(preset, task))
         for recipe in dict.fromkeys([*together(table.rows, table.baselines[0], budget), *own]):
             table.add(recipe, "together")
         tested = table.tested() if task.test is not None else {}
@@ -143,11 +160,26 @@ def _bench(task: Task, folder: Path, options: dict[str, Any], resume: bool, seed
             bench.close()
 
 
-def _presets(kind: type[Technique], task: Task, epochs: int) -> tuple[Technique, ...]:
-    """None where the technique, or the data that it needs, is not here."""
-    if kind.missing():
-        return ()
-    return tuple(p for p in kind.presets(task, epochs) if all(getattr(task, part) is not None for part in p.needs))
+def _lacks(step: Technique, task: Task) -> str:
+    """Why a technique cannot be tried on this task at all; else empty."""
+    if reason := step.missing():
+        return reason
+    if step.takes == "torch" and not isinstance(task.original, TorchModel):
+        return "it works on a torch model, and this one is an ONNX file"
+    absent = [part for part in sorted(step.needs) if getattr(task, part) is None]
+    return f"it needs {' and '.join(absent)}, which the task does not give" if absent else ""
+
+
+def _require(kind: type[Technique], name: str, task: Task) -> None:
+    """
+    Raises:
+        UsageError: it was asked for, and cannot be tried.
+    """
+    presets = kind.presets(task, 1)
+    if not presets:
+        raise UsageError(f"{name} has no settings to compare it by", f"name some: --recipe '{name}(...)'")
+    if reason := _lacks(presets[0], task):
+        raise UsageError(f"{name} cannot be tried on {task.name}: {reason}", "leave it away, or give what it needs")
 
 
 def _glance(
@@ -162,22 +194,31 @@ def _glance(
 ) -> list[dict[str, Any]]:
     """The mild setting of each technique on another network: whether it applies, and how much faster it is."""
     task = replace(task, at_most={**GLANCE.at_most, **task.at_most})
-    found = []
-    with _bench(task, output / "zoo" / task.name, {"options": dict(options)}, resume, seed) as bench:
-        table = Rows(bench, _plainest(settings_of(task, engines)), Budget(), progress)
-        for name, kind in kinds.items():
-            for preset in _presets(kind, task, GLANCE.epochs)[:1]:
-                table.add(str(preset), "alone", name)
-        bench.shop.store.finish()
-    for row in table.rows:
-        timed = [t.to_json() for t in row.trials if t.speedups]
-        left = [name for layers in (row.untouched or {}).values() for name in layers]
-        found.append({
-            "network": task.name, "technique": row.technique, "recipe": row.recipe, "untouched": left,
-            "reason": row.reason or next((t.reason for t in row.trials if t.status == "failed"), ""),
-            "speedups": {t["engine"].partition("(")[0]: list(t["speedups"].values())[-1] for t in timed},
-        })  # fmt: skip
-    return found
+    try:
+        with _bench(task, output / "zoo" / task.name, {"options": dict(options)}, resume, seed) as bench:
+            table = Rows(bench, _plainest(settings_of(task, engines)), Budget(), progress)
+            for name, kind in kinds.items():
+                for preset in kind.presets(task, GLANCE.epochs)[:1]:
+                    if not _lacks(preset, task):  # which says nothing of the network
+                        table.add(str(preset), "alone", name)
+            bench.shop.store.finish()
+    except HastenError as fault:
+        progress.note(f"{task.name} is left out: {fault}")
+        return [_seen(task, Row("", "alone", reason=str(fault)))]
+    return [_seen(task, row) for row in table.rows]
+
+
+def _seen(task: Task, row: Row) -> dict[str, Any]:
+    timed = [t.to_json() for t in row.trials if t.speedups]
+    failed = next((t.reason for t in row.trials if t.status == "failed"), "")
+    return {
+        "network": task.name,
+        "technique": row.technique,
+        "recipe": row.recipe,
+        "untouched": [name for layers in (row.untouched or {}).values() for name in layers],
+        "reason": row.reason or ("" if timed else failed),
+        "speedups": {t["engine"].partition("(")[0]: own for t in timed if (own := over_itself(t))},
+    }
 
 
 def _plainest(engines: Sequence[Engine]) -> list[Engine]:

@@ -43,11 +43,29 @@ def test_a_number_is_of_the_best_engine() -> None:
     assert len(Condition.parse("speedup<3").met(comparison(), None)) == 1 + 0  # heal's is 1.2, prune's 3.0
 
 
+def test_a_share_of_nothing_and_of_a_gain() -> None:
+    """5 % more of a drop of -0.002, a gain, is -0.0019; of a drop of 0, 0."""
+    now, before = comparison(), comparison()
+    for made, drop in ((before, 0.0), (now, 0.001)):
+        made["rows"][1]["trials"][1]["accuracy_drop"] = drop
+    assert [s.partition(":")[0] for s in Condition.parse("drop>+5%").met(now, before)] == ["prune(epochs=3)"]
+    assert Condition.parse("drop>+5%").met(before, before) == []
+
+
+def test_a_row_that_can_no_longer_be_measured_is_told() -> None:
+    now = comparison()
+    now["rows"][1] |= {"trials": [], "best": None, "test": None, "reason": "it does not fit"}
+    (said,) = Condition.parse("p50>+5%").met(now, comparison())
+    assert said.startswith("prune(epochs=3): p50 is not known (it does not fit), ")
+
+
 def test_what_another_machine_took_is_not_compared() -> None:
     other = comparison()
     other["conditions"] = {**other["conditions"], "cpu": "another"}
     with pytest.raises(InputError, match="of another machine"):
         Condition.parse("p50>+5%").met(comparison(), other)
+    with pytest.raises(InputError, match="of another machine"):
+        Condition.parse("p50>+5%").check(other, "mine")
     assert Condition.parse("speedup<-5%").met(comparison(), other) == []
     with pytest.raises(UsageError, match="add --against"):
         Condition.parse("size>+1%").met(comparison(), None)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from results import comparison
 
-from hasten.search.evidence import dependence
+from hasten.search.evidence import dependence, over_itself
 
 
 def glance(network: str, speedup: float, reason: str = "", width: float = 0.02) -> dict[str, Any]:
@@ -22,6 +22,8 @@ def glance(network: str, speedup: float, reason: str = "", width: float = 0.02) 
         ([glance("plain", 2.0), glance("mobile", 1.2)], True),
         ([glance("plain", 2.0, width=0.5), glance("mobile", 1.5, width=0.5)], False),  # nobody can tell
         ([glance("plain", 2.0), glance("recurrent", 0, "no layer can lose channels")], True),
+        ([glance("plain", 2.0)], None),
+        ([glance("plain", 0, "no"), glance("recurrent", 0, "no layer can lose channels")], None),
     ],
 )
 def test_the_architecture(glances: list[dict[str, Any]], depends: bool | None) -> None:
@@ -40,5 +42,11 @@ def test_the_hardware() -> None:
     assert found["half"] == {"depends": None, "said": "measured on fewer than two engines"}
     for row in rows:
         for trial in row["trials"]:
-            trial["speedups"] = {"x": {"value": 1.1, "ci95": [1.0, 1.2]}}
+            trial["speedups"] = {trial["engine"]: {"value": 1.1, "ci95": [1.0, 1.2]}}
     assert dependence(rows, [])[0]["hardware"]["depends"] is False
+
+
+def test_itself_is_the_same_engine_whatever_its_threads() -> None:
+    over = {"openvino(threads=2)": 1.0, "openvino(threads=2, hint=bf16)": 2.0}
+    assert over_itself({"engine": "openvino(hint=bf16)", "speedups": over}) == 2.0
+    assert over_itself({"engine": "onnxruntime(threads=1)", "speedups": over}) is None

@@ -20,6 +20,7 @@ def test_a_new_run_uses_nothing_of_the_one_before(tmp_path: Path, tiny_onnx_task
     with Workshop(tiny_onnx_task, tmp_path / "t") as shop:
         shop.begin({}, resume=False)
         made, feed = shop.base, shop.feed("validate")
+        (shop.folder / "tested.json").write_text("{}")
         shop.store.finish()
     with Workshop(tiny_onnx_task, tmp_path / "t") as shop:
         shop.begin({}, resume=True)
@@ -28,6 +29,14 @@ def test_a_new_run_uses_nothing_of_the_one_before(tmp_path: Path, tiny_onnx_task
         shop.begin({}, resume=False)
         assert not made.exists()
         assert not feed.exists()
+        assert not (shop.folder / "tested.json").exists()
+
+
+def test_a_folder_of_other_things_is_not_taken(tmp_path: Path, tiny_onnx_task: Task) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds files that are not of a run"):
+        Workshop(tiny_onnx_task, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_what_was_never_measured_leaves_nothing(tmp_path: Path, tiny_onnx_task: Task) -> None:

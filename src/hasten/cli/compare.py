@@ -57,6 +57,7 @@ def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
     from hasten.cli._door import DATA_OPTIONS, task_of, tasks_in
     from hasten.compare import compare
     from hasten.errors import UsageError
+    from hasten.measure.machine import cpu
     from hasten.report.comparison import comparison_tables
     from hasten.report.kept import read
     from hasten.search.condition import Condition
@@ -67,8 +68,8 @@ def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
         find.engine(name)
     conditions = [Condition.parse(text) for text in arguments.fail_if]
     before = read(arguments.against, "comparison") if arguments.against else None
-    if before is None and any(c.relative for c in conditions):
-        raise UsageError("a condition with % is relative to an earlier result", "add --against RESULT.json")
+    for condition in conditions:
+        condition.check(before, cpu())
     if not arguments.task.endswith(".py") and arguments.validate is None:
         raise UsageError("an ONNX file comes without data", "add --validate F.npz, and --calibrate F.npz for INT8")
     result = compare(

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from hasten.compress._resize import changed, resized
@@ -67,8 +66,9 @@ class Distil(Technique):
 
     @classmethod
     def missing(cls) -> str | None:
-        absent = [p for p in ("torch_pruning", "accelerate") if find_spec(p) is None]
-        return f"{absent[0].replace('_', '-')} is not installed: pip install 'hasten[train]'" if absent else None
+        from hasten.compress.prune import Prune
+
+        return Prune.missing()
 
     @classmethod
     def presets(cls, task: "Task", epochs: int) -> tuple[Technique, ...]:

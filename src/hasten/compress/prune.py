@@ -71,8 +71,8 @@ class Prune(Technique):
 
     @classmethod
     def missing(cls) -> str | None:
-        absent = [p for p in ("torch_pruning", "accelerate") if find_spec(p) is None]
-        return f"{absent[0].replace('_', '-')} is not installed: pip install 'hasten[train]'" if absent else None
+        absent = None if find_spec("torch_pruning") else "torch-pruning is not installed: pip install 'hasten[train]'"
+        return absent or Heal.missing()
 
     @classmethod
     def presets(cls, task: "Task", epochs: int) -> tuple[Technique, ...]:

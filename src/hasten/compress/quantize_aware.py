@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from hasten.task import Task
 
-LONGEST = 3  # epochs of a preset
 CALL = 64  # samples a call, where the batch is free
 
 
@@ -72,8 +71,8 @@ class QuantizeAware(Technique):
 
     @classmethod
     def presets(cls, task: "Task", epochs: int) -> tuple[Technique, ...]:
-        """For the fusions of either engine; a few epochs at most, as it starts from trained weights."""
-        return tuple(cls(min(epochs, LONGEST), engine=engine) for engine in ("onnxruntime", "openvino"))
+        """For the fusions of either engine; no longer than it trains by itself, as it starts from trained weights."""
+        return tuple(cls(min(epochs, cls.epochs), engine=engine) for engine in ("onnxruntime", "openvino"))
 
     def apply(self, model: Model, task: "Task") -> OnnxModel:
         """

@@ -36,8 +36,9 @@ def equalized(proto: "onnx.ModelProto", by: By, feeds: Sequence[Arrays]) -> "onn
 
     Args:
         proto: simplified, with unique node names.
-        by: weights: ranges of either layer's weights become equal (Nagel et al. 2019, arXiv:1906.04721); activations:
-            half of the activations' outliers go into the weights (SmoothQuant, Xiao et al. 2022, arXiv:2211.10438).
+        by: weights: ranges of either layer's weights become equal, pair after pair, once (Nagel et al. 2019,
+            arXiv:1906.04721); activations: half of their outliers go into the weights (SmoothQuant, Xiao et al. 2022,
+            arXiv:2211.10438).
         feeds: one call's inputs each.
     """
     import onnx

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from hasten.task import Task
 
 Method = Literal["nncf", "onnxruntime", "placed", "dynamic", "weights"]
-_READS = {  # which settings each method reads, beside dtype, method and ops
+_READS = {  # which settings each method reads, beside dtype and method
     "nncf": {
+        "ops",
         "samples",
         "ranges",
         "symmetric",
@@ -32,9 +33,9 @@ _READS = {  # which settings each method reads, beside dtype, method and ops
         "full_bias_correction",
         "activations_per_channel",
     },
-    "onnxruntime": {"samples", "symmetric", "ranges", "weights_per_channel", "reduce_range"},
-    "placed": {"engine", "samples", "symmetric", "ranges", "bias_correction", "spare", "equalize"},
-    "dynamic": {"weights_per_channel", "reduce_range"},
+    "onnxruntime": {"ops", "samples", "symmetric", "ranges", "weights_per_channel", "reduce_range"},
+    "placed": {"ops", "engine", "samples", "symmetric", "ranges", "bias_correction", "spare", "equalize"},
+    "dynamic": {"ops", "weights_per_channel", "reduce_range"},
     "weights": {"block"},
 }
 _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
@@ -77,9 +78,9 @@ class Quantize(Technique):
         bias_correction: add to biases what rounding the weights took from the mean output. [placed]
         spare: share of the layers that stay in floats, those that change the answers most when they alone are in INT8.
             [placed]
-        equalize: move scales into neighbours first: weights, until two layers' weights have equal ranges (cross-layer
-            equalization, Nagel et al. 2019, arXiv:1906.04721); activations, half of whose outliers go into the weights
-            (SmoothQuant, Xiao et al. 2022, arXiv:2211.10438). [placed]
+        equalize: move scales into neighbours first: weights, whose ranges become equal in each two layers, one pass
+            over all (cross-layer equalization, Nagel et al. 2019, arXiv:1906.04721); activations, half of whose
+            outliers go into the weights (SmoothQuant, Xiao et al. 2022, arXiv:2211.10438). [placed]
         weights_per_channel: a scale for each output channel; False: one for the tensor. [onnxruntime, dynamic]
         block: weights that share a scale. [weights]
         reduce_range: 7-bit weights, for CPUs without VNNI whose 16-bit sums overflow. [onnxruntime, dynamic]
@@ -110,7 +111,7 @@ class Quantize(Technique):
         Raises:
             UsageError: a setting that the method does not read, or a number out of range.
         """
-        reads = _READS[self.method] | {"dtype", "method"} | ({"ops"} if self.method != "weights" else set())
+        reads = _READS[self.method] | {"dtype", "method"}
         for field in fields(self):
             if getattr(self, field.name) != field.default and field.name not in reads:
                 owners = " or ".join(f"method={m}" for m, names in _READS.items() if field.name in names)
@@ -180,7 +181,7 @@ class Quantize(Technique):
         static = [*placed, *(nncf if find_spec("nncf") else []), *runtime]
         if kinds & _CONVOLUTIONS:
             return tuple(static)
-        weights = [cls(method="weights"), cls("int4", method="weights")] if "MatMul" in kinds else []
+        weights = [cls(method="weights"), cls("int4", method="weights")] if _products_with_weights(model) else []
         return (*static, cls(method="dynamic"), *weights)
 
     @property
@@ -210,7 +211,10 @@ class Quantize(Technique):
         if self.method == "dynamic":
             return OnnxModel(_onnxruntime.dynamic(graph, self))
         if self.method == "weights":
-            return OnnxModel(_onnxruntime.weights(graph, self))
+            made = OnnxModel(_onnxruntime.weights(graph, self))
+            if "MatMulNBits" not in _kinds(made):
+                raise NotApplicable(f"{self} has nothing to do: the graph has no MatMul with a matrix of weights")
+            return made
         if self.method == "nncf" and not find_spec("nncf"):
             raise MissingError("nncf is not installed", "pip install 'hasten[quantize]'")
         size = model.signature.fixed_batch if self.method == "nncf" or not model.signature.batch else _FEED
@@ -227,8 +231,6 @@ class Quantize(Technique):
             return f"the graph has no {' and no '.join(self.ops)}"
         if self.method == "dynamic" and kinds & _CONVOLUTIONS:
             return "dynamic is for graphs without convolutions"
-        if self.method == "weights" and "MatMul" not in kinds:
-            return "the graph has no MatMul whose weights could be read in fewer bits"
         return None
 
 
@@ -271,6 +273,12 @@ def _refusal(kinds: set[str]) -> str | None:
     if done := sorted(kinds & _INT8):
         return f"the graph holds INT8 already ({', '.join(done)})"
     return None if kinds & (_CONVOLUTIONS | _PRODUCTS) else "it has no convolution and no matrix product"
+
+
+def _products_with_weights(model: OnnxModel) -> bool:
+    """Whether there is a MatMul with a constant matrix, which MatMulNBits can hold."""
+    matrices = {w.name for w in model.proto.graph.initializer if len(w.dims) == 2}
+    return any(n.op_type == "MatMul" and n.input[1] in matrices for n in nodes(model.proto.graph))
 
 
 def _has_depthwise(model: OnnxModel) -> bool:

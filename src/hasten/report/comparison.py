@@ -38,6 +38,7 @@ def comparison_tables(result: Mapping[str, Any]) -> "list[RenderableType]":
         filled(f"{result['task']}: size and time", figures, rows(result)),
         filled(title, gains, rows(result)),
         filled("on what it depends", depends, result["dependence"]),
+        *(f"{row['recipe']}: {row['reason']}" for row in result["rows"] if row["reason"]),
         result["verdict"],
     ]
 

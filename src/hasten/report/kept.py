@@ -35,7 +35,7 @@ def kept(folder: str | Path) -> tuple[dict[str, Any], Path]:
         inside = _INSIDE.search(report.read_text(errors="replace"))
         if inside is None:
             raise InputError(f"{report} holds no result", "give the folder of the trials instead")
-        return _checked(inside[1], report, "result"), folder.with_name(f"{folder.name}.report.html")
+        return _checked(inside[1], report), folder.with_name(f"{folder.name}.report.html")
     for trials in (folder, folder.with_name(f"{folder.name}.trials")):
         if (trials / "trials.sqlite").exists():
             raise InputError(f"the run in {trials} has not ended", "go on with it: add --resume")
@@ -58,7 +58,7 @@ def read(file: str | Path, kind: str = "") -> dict[str, Any]:
     return _checked(text, Path(file), kind)
 
 
-def _checked(text: str, path: Path, kind: str) -> dict[str, Any]:
+def _checked(text: str, path: Path, kind: str = "") -> dict[str, Any]:
     try:
         result = json.loads(text)
     except ValueError as fault:

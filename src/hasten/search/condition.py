@@ -43,36 +43,53 @@ class Condition:
             raise unknown("figure", match[1], COLUMNS)
         return cls(match[1], match[2] == ">", float(match[3]), bool(match[4]))
 
-    def met(self, result: Mapping[str, Any], before: Mapping[str, Any] | None) -> list[str]:
-        """A sentence for each row of `result`, a comparison, on which the condition holds.
+    def check(self, before: Mapping[str, Any] | None, cpu: str) -> None:
+        """See that it can be asked, before anything is measured.
 
         Args:
-            before: an earlier comparison; only what both have is compared.
+            before: an earlier comparison.
+            cpu: of this machine.
 
         Raises:
             UsageError: the condition is relative, and there is none.
             InputError: it is of another machine, and the figure is the machine's.
         """
-        if self.relative:
-            if before is None:
-                raise UsageError(f"{self} has nothing to be relative to", "add --against RESULT.json")
-            here, there = (r["conditions"]["cpu"] for r in (result, before))
-            if self.word in OF_THE_MACHINE and here != there:
-                raise InputError(
-                    f"the earlier result is of another machine ({there}), where {self.word} is another",
-                    "compare speedup<-5% instead, or measure it again here",
-                )
+        if not self.relative:
+            return
+        if before is None:
+            raise UsageError(f"{self} has nothing to be relative to", "add --against RESULT.json")
+        there = before["conditions"]["cpu"]
+        if self.word in OF_THE_MACHINE and cpu != there:
+            raise InputError(
+                f"the earlier result is of another machine ({there}), where {self.word} is another",
+                "compare speedup<-5% instead, or measure it again here",
+            )
+
+    def met(self, result: Mapping[str, Any], before: Mapping[str, Any] | None) -> list[str]:
+        """A sentence for each row of `result`, a comparison, on which the condition holds.
+
+        Args:
+            before: an earlier comparison; a row of it that can no longer be measured is on the list.
+
+        Raises:
+            UsageError, InputError: as `check`.
+        """
+        self.check(before, result["conditions"]["cpu"])
         found, old = _figures(result, COLUMNS[self.word]), _figures(before or {"rows": []}, COLUMNS[self.word])
+        reasons = {r["recipe"]: r["reason"] for r in result["rows"] if r["recipe"] not in found}
         said = []
         for recipe, value in found.items():
-            bound = self.amount
+            bound, was = self.amount, ""
             if self.relative:
-                if not old.get(recipe):
+                if recipe not in old:
                     continue
-                bound = old[recipe] * (1 + self.amount / 100)
+                bound = old[recipe] + abs(old[recipe]) * self.amount / 100
+                was = f", {old[recipe]:.4g} before"
             if (value > bound) if self.above else (value < bound):
-                was = f", {old[recipe]:.4g} before" if self.relative else ""
                 said.append(f"{recipe}: {self.word} is {value:.4g}{was} ({self})")
+        if self.relative:
+            said += [f"{r}: {self.word} is not known{why and f' ({why})'}, {old[r]:.4g} before ({self})"
+                     for r, why in reasons.items() if r in old]  # fmt: skip
         return said
 
 

@@ -28,10 +28,21 @@ def dependence(rows: Sequence[Mapping[str, Any]], glances: Sequence[Mapping[str,
     ]
 
 
+def over_itself(trial: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The speedup over the same engine and settings with the model as it is, threads aside; None where that is lost."""
+    speedups: Speedups = trial["speedups"]
+    return next((s for engine, s in speedups.items() if _settings(engine) == _settings(trial["engine"])), None)
+
+
+def _settings(engine: str) -> set[str]:
+    name, _, settings = engine.removesuffix(")").partition("(")
+    return {name, *(s for s in settings.split(", ") if s and not s.startswith("threads="))}
+
+
 def _architecture(glances: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Does it apply to each network, and is it worth the same there, on one engine?"""
     if not glances:
-        return {"depends": None, "said": "no further networks were given"}
+        return {"depends": None, "said": "tried on no further network"}
     applied = [g for g in glances if not g["reason"]]
     said = [f"applies to {len(applied)} of {len(glances)} networks"]
     engines = dict.fromkeys(e for g in applied for e in g["speedups"])
@@ -42,14 +53,15 @@ def _architecture(glances: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         said.append(f"{_span(found)} times as fast on {engine}")
     said += [f"{len(g['untouched'])} layers untouched in {g['network']}" for g in applied if g["untouched"]]
     said += [f"{g['network']}: {g['reason']}" for g in glances if g["reason"]]
-    return {"depends": apart or len(applied) < len(glances), "said": "; ".join(said)}
+    known = len(applied) > 0 and len(glances) > 1  # one network, or none that takes it, shows no difference
+    return {"depends": (apart or len(applied) < len(glances)) if known else None, "said": "; ".join(said)}
 
 
 def _hardware(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Is it worth the same on every engine and precision, each against itself with the model as it is?"""
     apart, said = False, []
     for row in rows:
-        own = {t["engine"]: list(t["speedups"].values())[-1] for t in row["trials"] if t["speedups"]}
+        own = {t["engine"]: over for t in row["trials"] if (over := over_itself(t))}
         if len(own) > 1:
             apart |= _apart(own)
             said.append(f"{row['recipe']}: " + ", ".join(f"{s['value']:.2f} on {e}" for e, s in own.items()))

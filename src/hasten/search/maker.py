@@ -14,6 +14,7 @@ from hasten.search.trial import key_of
 from hasten.task import Task
 
 Note = dict[str, Any]
+NOTE = "note.json"
 
 
 class Maker:
@@ -44,11 +45,16 @@ class Maker:
             if (kept / checkpoint.PLAN).exists():
                 model, note = checkpoint.load(kept, task), json.loads((kept / NOTE).read_text())
                 continue
-            began = time.monotonic()
+            began, known = time.monotonic(), len(model.edits) if isinstance(model, TorchModel) else 0
             if step.takes == "onnx" and isinstance(model, TorchModel):
                 model = export(model, task.sample()).model
             model = step(model, task)
-            note = _noted(note, str(step), model, time.monotonic() - began)
+            edits = model.edits[known:] if isinstance(model, TorchModel) else ()
+            left = {layer: why for edit in edits for layer, why in edit.get("untouched", {}).items()}
+            note = {
+                "seconds": note["seconds"] + time.monotonic() - began,
+                "untouched": note["untouched"] | ({str(step): left} if left else {}),
+            }
             if isinstance(model, TorchModel):
                 checkpoint.save(model, kept, {NOTE: json.dumps(note)})
         made = export(model, task.sample()).model if isinstance(model, TorchModel) else model
@@ -76,12 +82,3 @@ class Maker:
             else:
                 self._tasks[known] = Task.of_files(**door)
         return self._tasks[known]
-
-
-NOTE = "note.json"
-
-
-def _noted(before: Note, step: str, made: Model, seconds: float) -> Note:
-    """With one step more."""
-    left = made.edits[-1].get("untouched", {}) if isinstance(made, TorchModel) and made.edits else {}
-    return {"seconds": before["seconds"] + seconds, "untouched": before["untouched"] | ({step: left} if left else {})}

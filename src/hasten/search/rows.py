@@ -54,14 +54,15 @@ class Rows:
         self.rows: list[Row] = []
         bench.refer(sorted(onnx, key=lambda t: t is not self.reference))
 
-    def add(self, recipe: str, role: Role, technique: str = "") -> None:
-        """Make the file and measure it on every engine; an empty recipe is no row."""
-        if not recipe:
-            return
-        self._progress.stage(f"{recipe}")
+    def add(self, recipe: str, role: Role, technique: str = "", reason: str = "") -> None:
+        """Make the file and measure it on every engine; with a `reason` why not, only the row."""
         store, whole = self._bench.shop.store, Trial(recipe, "any engine")
         needs = {part for step in Recipe.parse(recipe).steps for part in step.needs}
-        row = Row(recipe, role, technique, tuple(sorted(needs)))
+        row = Row(recipe, role, technique, tuple(sorted(needs)), reason=reason)
+        if reason:
+            self.rows.append(row)
+            return
+        self._progress.stage(recipe)
         try:
             if ended := store.ended(whole):
                 self.rows.append(replace(row, reason=ended.reason))

@@ -11,6 +11,7 @@ from hasten import files
 from hasten.errors import InputError
 from hasten.search.trial import Trial
 
+STORE = "trials.sqlite"
 _TABLES = """
 create table if not exists run (identity text not null, finished integer not null default 0);
 create table if not exists trials (
@@ -31,7 +32,7 @@ class Store:
         Raises:
             InputError: the folder cannot be written, or holds a damaged store.
         """
-        self.path = folder / "trials.sqlite"
+        self.path = folder / STORE
         with files.writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
         try:

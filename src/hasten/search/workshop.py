@@ -16,10 +16,12 @@ from hasten.errors import ContractError, HastenError, InputError
 from hasten.measure import machine
 from hasten.model import OnnxModel
 from hasten.recipe import Recipe
-from hasten.search.store import Store
+from hasten.search.store import STORE, Store
 from hasten.search.trial import key_of
 from hasten.task import Split, Task
 
+FOLDERS = ("models", "torch", "data", "answers", "original", "zoo")  # of a run, which the next one makes anew
+FILES = ("result.json", "tested.json", "report.html")
 _MAKE_S = {"onnx": 1800.0, "torch": 7 * 86400.0}  # no file may take longer to make: graph passes hang, training is long
 
 
@@ -29,9 +31,11 @@ class Workshop:
     def __init__(self, task: Task, folder: Path) -> None:
         """
         Raises:
-            InputError: another run is at work here, or the folder cannot be written.
+            InputError: another run is at work here, the folder holds other things, or it cannot be written.
         """
         self.task, self.folder = task, folder
+        if folder.is_dir() and not (folder / STORE).exists() and any(p.name != "lock" for p in folder.iterdir()):
+            raise InputError(f"{folder} holds files that are not of a run", "choose another folder")
         self._new = not folder.exists()
         with files.writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -54,9 +58,10 @@ class Workshop:
             InputError: as Store.begin.
         """
         if self.store.begin(self.identity(options), resume):
-            for made in ("models", "torch", "data", "answers", "original"):
+            for made in FOLDERS:
                 shutil.rmtree(self.folder / made, ignore_errors=True)
-            self.result.unlink(missing_ok=True)
+            for name in FILES:
+                (self.folder / name).unlink(missing_ok=True)
 
     @property
     def result(self) -> Path:
