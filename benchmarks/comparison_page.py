@@ -22,8 +22,8 @@ def rendered(result: dict[str, Any]) -> str:
     shown = [c for c in columns(result) if c.head]
     lines = [
         f"# What each technique gives: {result['task']}",
-        f"`{result['command']}`, {where['minutes']:.0f} minutes on {where['cpu']}, {where['cores']} cores, "
-        f"{where['date'][:10]}; samples: {samples}; techniques that train do so for {result['epochs']} epochs.",
+        f"`{result['command']}`, on {where['cpu']}, {where['cores']} cores, "
+        f"{where['date'][:10]}; samples: {samples}; techniques train for at most {result['epochs']} epochs.",
         "",
         f"Speedups are over the model as it is on `{result['reference']}`, the fastest engine at f32, and drops are of",
         f"{result['metric']['name']} on validate, both with a 95 % interval. `heal` is the control: training alone.",
