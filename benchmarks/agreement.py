@@ -14,7 +14,7 @@ from bar import bar
 from contest import upper_drop
 from hasten import Data, Task, find
 from hasten.export import export
-from hasten.measure.macs import count
+from hasten.measure.flops import count
 from hasten.model import OnnxModel
 from hasten.recipe import Recipe
 from networks import efficientnet

@@ -14,7 +14,7 @@ import numpy as np
 
 from bar import bar
 from contest import upper_drop
-from hasten.measure.macs import count
+from hasten.measure.flops import count
 from made import example, made, right
 
 SEEDS, MMACS, MINUTES = 3, 15.0, 45.0

@@ -22,10 +22,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from bar import bar
 from hasten.data import Data
+from hasten.measure.flops import count
 from hasten.measure.latency import LAUNCHES, Race, race
 from hasten.measure.lock import quiet
 from hasten.measure.machine import threads
-from hasten.measure.macs import count
 from hasten.measure.stand import Entrant, Stand
 from hasten.model import OnnxModel
 from networks import build

@@ -16,9 +16,9 @@ from contest import upper_drop
 from hasten import find
 from hasten.data import Data
 from hasten.export import export
+from hasten.measure.flops import count
 from hasten.measure.latency import race
 from hasten.measure.lock import quiet
-from hasten.measure.macs import count
 from hasten.measure.stand import Entrant, Stand
 from hasten.model import OnnxModel
 from made import example, made, right

@@ -11,9 +11,9 @@ import numpy as np
 from hasten.data import Data
 from hasten.engine import Engine
 from hasten.errors import HastenError, InputError
+from hasten.measure.flops import count
 from hasten.measure.latency import Race, race
 from hasten.measure.lock import quiet
-from hasten.measure.macs import count
 from hasten.measure.stand import Entrant, Stand
 from hasten.measure.threads import best_threads
 from hasten.model import OnnxModel, Signature

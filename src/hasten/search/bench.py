@@ -12,9 +12,9 @@ from hasten import find
 from hasten.engine import Engine
 from hasten.errors import HastenError, InputError
 from hasten.measure import machine
+from hasten.measure.flops import count
 from hasten.measure.latency import Race, race
 from hasten.measure.lock import quiet
-from hasten.measure.macs import count
 from hasten.measure.stand import Entrant, Stand
 from hasten.measure.threads import beside, best_threads
 from hasten.model import TorchModel

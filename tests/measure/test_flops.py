@@ -1,4 +1,4 @@
-"""MACs against torch's own counter, which counts 2 FLOPs for each, and against the sums of small cases."""
+"""MACs against torch's own counter, which counts 2 FLOPs for each, and bytes against the sums of small cases."""
 
 import importlib.util
 import sys
@@ -10,7 +10,7 @@ import pytest
 from graphs import model
 from onnx import helper
 
-from hasten.measure.macs import NOTHING, RULES, count
+from hasten.measure.flops import NOTHING, RULES, count
 from hasten.model import OnnxModel
 
 
@@ -198,6 +198,51 @@ def fashion_net():
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module.FashionNet().eval()
+
+
+def test_bytes_are_what_each_node_reads_and_writes():
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c"], name="conv"),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("Flatten", ["r"], ["y"]),
+    ]
+    weights = {"w": np.zeros((16, 8, 3, 3), np.float32), "b": np.zeros(16, np.float32)}
+    found = count(OnnxModel(model(nodes, {"x": ("N", 8, 10, 10)}, {"y": ("N", 1024)}, weights)))
+    conv, relu = found.work  # a view moves nothing
+    assert (conv.node, conv.op, conv.macs) == ("conv", "Conv", found.macs)
+    assert conv.weights == found.weights == 4 * (16 * 8 * 9 + 16)
+    assert (conv.moved, relu.moved) == (4 * (800 + 1024), 4 * 2 * 1024)
+    assert conv.intensity == pytest.approx(2 * conv.macs / (conv.weights + conv.moved))
+    assert (found.flops, found.integer_operations) == (2 * found.macs, 0)
+
+
+def test_what_stands_between_q_and_dq_moves_8_bits():
+    weights = {"w": np.zeros((64, 10), np.int8), "s": np.float32(1), "z": np.int8(0)}
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        helper.make_node("DequantizeLinear", ["w", "s", "z"], ["v"]),
+        helper.make_node("MatMul", ["d", "v"], ["m"]),
+        helper.make_node("QuantizeLinear", ["m", "s", "z"], ["p"]),
+        helper.make_node("DequantizeLinear", ["p", "s", "z"], ["y"]),
+    ]
+    found = count(OnnxModel(model(nodes, {"x": ("N", 64)}, {"y": ("N", 10)}, weights)))
+    (product,) = found.work
+    assert (product.weights, product.moved, product.integer) == (640, 64 + 10, True)
+    assert (found.flops, found.integer_operations) == (0, 2 * 640)
+
+
+def test_modules_are_the_sums_of_their_nodes():
+    from hasten.data import Data
+    from hasten.export import export
+    from hasten.model import TorchModel
+
+    images = np.zeros((4, 1, 28, 28), np.float32)
+    found = count(export(TorchModel.of(fashion_net(), {"image": images}), Data({"image": images})).model)
+    modules = found.modules()
+    assert "stem.0" in modules or "stem" in modules, list(modules)
+    for column in ("macs", "weights", "moved"):
+        assert sum(getattr(m, column) for m in modules.values()) == getattr(found, column) > 0
 
 
 def test_a_fixed_batch_is_divided_out():

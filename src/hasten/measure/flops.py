@@ -1,20 +1,28 @@
-"""Multiply-adds of an ONNX graph for one sample: 1 MAC = 2 FLOPs. Counted from shapes, a rule an operator.
+"""What an ONNX graph does for one sample: multiply-adds, and the bytes that it reads and writes, node by node.
 
-As is the custom, only what convolutions and matrix products multiply counts; what works element by element, reduces,
-normalises or moves counts nothing (`NOTHING`). An operator in neither table is named in the answer, never guessed.
+1 MAC = 2 FLOPs, counted from shapes, a rule an operator. As is the custom, only what convolutions and matrix products
+multiply counts; what works element by element, reduces, normalises or moves counts nothing (`NOTHING`). An operator in
+neither table is named in the answer, never guessed.
+
+Bytes are those of an engine that fuses Q and DQ into the layers around them: what a layer reads through DQ, or writes
+for Q alone, is moved in 8 bits. Every node reads its operands and writes its results once: no cache is assumed.
 """
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import onnx
 from onnx import helper, inliner, shape_inference
 
 from hasten.model import OnnxModel
+from hasten.provenance import module_of
 
 Shape = tuple[int, ...]
 Shapes = list[Shape | None]  # of inputs or outputs in order; None: absent or not known
+_VIEWS = {"Constant", "Flatten", "Identity", "Reshape", "Shape", "Squeeze", "Unsqueeze"}  # move nothing
+_STORED = {"QuantizeLinear", "DequantizeLinear"}  # part of the layers around them
+_INTEGER = {"ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul"}
 _LARGE = 1024  # elements above which a weight cannot be a shape, an axis or an index
 
 NOTHING = frozenset(
@@ -36,14 +44,88 @@ NOTHING = frozenset(
 
 
 @dataclass(frozen=True)
+class Work:
+    """What one node does for one sample.
+
+    Attributes:
+        node: its name, or that of its first output.
+        op: operator.
+        module: the user's module that it belongs to; empty where nobody has said.
+        macs: multiply-adds.
+        integer: whether both operands are stored in 8 bits or fewer, so that engines multiply whole numbers.
+        weights: bytes of constants that it reads.
+        moved: bytes of activations that it reads and writes.
+    """
+
+    node: str
+    op: str
+    module: str
+    macs: int
+    integer: bool
+    weights: int
+    moved: int
+
+    @property
+    def operations(self) -> int:
+        """FLOPs, or operations on whole numbers: two for each multiply-add."""
+        return 2 * self.macs
+
+    @property
+    def intensity(self) -> float:
+        """Operations for each byte."""
+        return self.operations / max(1, self.weights + self.moved)
+
+
+@dataclass(frozen=True)
 class Count:
     """Attributes:
     macs: multiply-adds for one sample.
     unknown: what is not in them: operators without a rule, shapes that cannot be told, free axes taken as 1.
+    work: of each node that computes or moves something, in the order of the graph.
     """
 
     macs: int
     unknown: tuple[str, ...]
+    work: tuple[Work, ...] = field(default=(), compare=False)
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations for one sample: two for each multiply-add that is not of whole numbers."""
+        return sum(w.operations for w in self.work if not w.integer)
+
+    @property
+    def integer_operations(self) -> int:
+        """The same of whole numbers."""
+        return sum(w.operations for w in self.work if w.integer)
+
+    @property
+    def weights(self) -> int:
+        """Bytes of constants that are read."""
+        return sum(w.weights for w in self.work)
+
+    @property
+    def moved(self) -> int:
+        """Bytes of activations that are read and written."""
+        return sum(w.moved for w in self.work)
+
+    @property
+    def intensity(self) -> float:
+        """Operations for each byte."""
+        return 2 * self.macs / max(1, self.weights + self.moved)
+
+    def modules(self) -> dict[str, Work]:
+        """The same of the user's modules, each the sum of its nodes."""
+        found: dict[str, Work] = {}
+        for w in self.work:
+            known = found.get(w.module, Work(w.module, "", w.module, 0, w.integer, 0, 0))
+            found[w.module] = replace(
+                known,
+                macs=known.macs + w.macs,
+                integer=known.integer if not w.macs else w.integer,
+                weights=known.weights + w.weights,
+                moved=known.moved + w.moved,
+            )
+        return found
 
 
 def count(model: OnnxModel) -> Count:
@@ -52,21 +134,24 @@ def count(model: OnnxModel) -> Count:
     A free batch axis is taken as 1, and a fixed batch divided out. Any other free axis is taken as 1 too, and named.
     """
     graph = _shaped(model)
-    shapes = _shapes(graph)
-    total, unknown = 0, {f"free axis {name!r}": None for name in _free(model)}
-    for node in graph.node:
-        if node.op_type in NOTHING and node.domain in ("", "ai.onnx"):
-            continue
-        rule = RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
-        if rule is None:
-            unknown[node.op_type] = None
-            continue
-        found = rule(node, [shapes.get(n) for n in node.input], [shapes.get(n) for n in node.output])
-        if found is None:
-            unknown[f"{node.op_type} {node.name or node.output[0]}"] = None
-        total += found or 0
+    shapes, tensors = _shapes(graph), _Tensors(graph, model.proto.graph)
     batch = 1 if model.signature.batch else model.signature.fixed_batch
-    return Count(total // batch, tuple(unknown))
+    total, unknown, work = 0, {f"free axis {name!r}": None for name in _free(model)}, []
+    for node in graph.node:
+        found = 0
+        if node.op_type not in NOTHING or node.domain not in ("", "ai.onnx"):
+            rule = RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+            made = rule and rule(node, [shapes.get(n) for n in node.input], [shapes.get(n) for n in node.output])
+            if made is None:
+                unknown[f"{node.op_type} {node.name or node.output[0]}" if rule else node.op_type] = None
+            found = made or 0
+        total += found
+        if node.op_type not in _VIEWS | _STORED:
+            name, module = node.name or node.output[0], module_of(node) or ""
+            weights, moved = tensors.read(node, shapes), tensors.moved(node, shapes)
+            integer = bool(found) and tensors.integer(node)
+            work.append(Work(name, node.op_type, module, found // batch, integer, weights, moved // batch))
+    return Count(total // batch, tuple(unknown), tuple(work))
 
 
 Rule = Callable[[onnx.NodeProto, Shapes, Shapes], int | None]
@@ -148,6 +233,58 @@ RULES: Mapping[str, Rule] = {
     "QLinearMatMul": _product(0),
     "RNN": _recurrent,
 }
+
+
+class _Tensors:
+    """How values are stored, and who reads them."""
+
+    def __init__(self, graph: onnx.GraphProto, original: onnx.GraphProto) -> None:
+        self._bits = {v.name: _bits(v.type.tensor_type.elem_type) for v in (*graph.input, *graph.value_info)}
+        self._bits |= {w.name: _bits(w.data_type) for w in graph.initializer}
+        self._constants = {w.name for w in original.initializer}
+        self._constants |= {n.output[0] for n in graph.node if n.op_type == "Constant"}
+        self._source = {n.output[0]: n.input[0] for n in graph.node if n.op_type == "DequantizeLinear"}
+        self._readers: dict[str, list[onnx.NodeProto]] = {}
+        for node in graph.node:
+            for name in node.input:
+                self._readers.setdefault(name, []).append(node)
+
+    def read(self, node: onnx.NodeProto, shapes: Mapping[str, Shape]) -> int:
+        """Bytes of constants."""
+        return sum(self._bytes(n, shapes) for i in node.input if (n := self._stored(i)) in self._constants)
+
+    def moved(self, node: onnx.NodeProto, shapes: Mapping[str, Shape]) -> int:
+        """Bytes of activations."""
+        taken = (n for i in node.input if i and (n := self._stored(i)) not in self._constants)
+        return sum(self._bytes(n, shapes) for n in (*taken, *map(self._written, node.output)))
+
+    def integer(self, node: onnx.NodeProto) -> bool:
+        if node.op_type in _INTEGER:
+            return True
+        return all(self._bits.get(self._stored(i), 32) <= 8 for i in node.input[:2])
+
+    def _stored(self, name: str) -> str:
+        """What is read where `name` is: behind DQ stands what DQ reads."""
+        return self._source.get(name, name)
+
+    def _written(self, name: str) -> str:
+        """What is written where `name` is: that which the one Q behind it gives."""
+        readers = self._readers.get(name, [])
+        return readers[0].output[0] if [n.op_type for n in readers] == ["QuantizeLinear"] else name
+
+    def _bytes(self, name: str, shapes: Mapping[str, Shape]) -> int:
+        shape = shapes.get(name)
+        return 0 if shape is None else math.prod(shape) * self._bits.get(name, 32) // 8
+
+
+def _bits(kind: int) -> int:
+    """Of one element; 32 where the type is not known."""
+    if kind in (onnx.TensorProto.INT4, onnx.TensorProto.UINT4):
+        return 4
+    try:
+        return 8 * int(helper.tensor_dtype_to_np_dtype(kind).itemsize)
+    except KeyError:
+        return 32
 
 
 def _shaped(model: OnnxModel) -> onnx.GraphProto:
