@@ -270,7 +270,7 @@ class _Tensors:
     def _written(self, name: str) -> str:
         """What is written where `name` is: that which the one Q behind it gives."""
         readers = self._readers.get(name, [])
-        return readers[0].output[0] if [n.op_type for n in readers] == ["QuantizeLinear"] else name
+        return str(readers[0].output[0]) if [n.op_type for n in readers] == ["QuantizeLinear"] else name
 
     def _bytes(self, name: str, shapes: Mapping[str, Shape]) -> int:
         shape = shapes.get(name)
