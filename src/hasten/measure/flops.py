@@ -243,7 +243,7 @@ class _Tensors:
         self._bits |= {w.name: _bits(w.data_type) for w in graph.initializer}
         self._constants = {w.name for w in original.initializer}
         self._constants |= {n.output[0] for n in graph.node if n.op_type == "Constant"}
-        self._source = {n.output[0]: n.input[0] for n in graph.node if n.op_type == "DequantizeLinear"}
+        self._source: dict[str, str] = {n.output[0]: n.input[0] for n in graph.node if n.op_type == "DequantizeLinear"}
         self._readers: dict[str, list[onnx.NodeProto]] = {}
         for node in graph.node:
             for name in node.input:
