@@ -125,8 +125,8 @@ def test_the_bars_can_be_listed() -> None:
 
 
 def test_the_page_of_a_comparison_has_every_row() -> None:
-    text = rendered(comparison() | {"conditions": comparison()["conditions"] | {"minutes": 41.0}})
-    assert "`hasten compare examples/fashion/task.py -o out/compared --quick`, 41 minutes on A Processor" in text
+    text = rendered(comparison())
+    assert "`hasten compare examples/fashion/task.py -o out/compared --quick`, on A Processor" in text
     lines = [line for line in text.splitlines() if line.startswith("| prune(epochs=3) > quantize |")]
     assert len(lines) == 1
     assert "7.20 [7.06, 7.34]" in lines[0]
