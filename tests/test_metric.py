@@ -208,3 +208,11 @@ def test_no_difference_among_few_is_no_proof() -> None:
     """20 right answers before and after: 95 % of the time, up to 17 % of all samples may differ."""
     drop = paired_drop(METRICS["top1"], np.ones(20), np.ones(20))
     assert (drop.low, drop.value, drop.high) == (pytest.approx(-0.168, abs=1e-3), 0, pytest.approx(0.168, abs=1e-3))
+
+
+def test_a_loss_that_is_seen_is_not_doubted_for_want_of_samples() -> None:
+    """60 of 1,000 right answers are lost: both ends are near 6 points, and a gain is as certain as a loss."""
+    before, after = np.ones(1000), np.repeat([0.0, 1.0], [60, 940])
+    drop, gain = paired_drop(METRICS["top1"], before, after), paired_drop(METRICS["top1"], after, before)
+    assert (drop.low, drop.value, drop.high) == pytest.approx((0.045, 0.06, 0.075), abs=2e-3)
+    assert (gain.low, gain.value, gain.high) == pytest.approx((-0.075, -0.06, -0.045), abs=2e-3)

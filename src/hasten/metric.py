@@ -88,9 +88,10 @@ def paired_drop(
 ) -> Drop:
     """The drop from `before` to `after` on the same samples, by percentile bootstrap over groups.
 
-    Where only a handful of samples differ at all the interval is too narrow, and where none does it is a point: with n
-    groups, a change that strikes fewer than 3 in n of them can pass unseen. Give enough samples for the drop that
-    matters. Efron and Tibshirani, An Introduction to the Bootstrap, 1993.
+    Where only a handful of samples differ the bootstrap is too narrow, and where none does it is a point: with n
+    groups, a change that strikes fewer than 4 in n of them can pass unseen. Where rows are right or wrong the interval
+    reaches at least that far to either side. Give enough samples for the drop that matters. Efron and Tibshirani, An
+    Introduction to the Bootstrap, 1993.
 
     Args:
         before, after: rows [N] or [N, k] of the two models, sample by sample.
@@ -118,10 +119,9 @@ def paired_drop(
     drops = again(metric, before, after, group.reshape(-1), rng, repeats)
     low, high = (float(q) for q in np.quantile(drops, (0.025, 0.975)))
     if metric.total is _mean and all(np.isin(rows, (0, 1)).all() for rows in (before, after)):  # right or wrong
-        unseen = 1 - 0.025 ** (
-            1 / n
-        )  # a share of samples that may differ when none of n does (Clopper and Pearson 1934)
-        low, high = min(low, -unseen), max(high, unseen)
+        # a share of samples that may differ when none of n does (Clopper and Pearson 1934)
+        unseen = 1 - 0.025 ** (1 / n)
+        low, high = min(low, value - unseen), max(high, value + unseen)
     return Drop(value, low, high, n)
 
 
