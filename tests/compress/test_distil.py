@@ -1,6 +1,7 @@
 """distil: a student learns from the original, from others, and from what they see inside."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from tiny import CLASSES
 from torch import nn
 from trainable import accuracy, convolutions, quadrants
 
-from hasten.compress._hints import Hints, _layers, _paired
+from hasten.compress._hints import Hints, _Distance, _layers, _paired
+from hasten.compress._learner import Learner
 from hasten.compress.distil import Distil
 from hasten.compress.heal import Heal
 from hasten.errors import InputError, NotApplicable, UsageError
@@ -124,6 +126,34 @@ def test_layers_are_paired_by_depth_and_size() -> None:
     short = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Conv2d(2, 2, 3, padding=1), nn.Flatten(), nn.Linear(128, 4))
     pairs = [(mine.name, his.name) for mine, his in _paired(_layers(short, feed), _layers(deep, feed))]
     assert pairs == [("0", "2"), ("1", "5")]
+
+
+class Channels(nn.Module):
+    """A hint that tells how many channels each layer gave."""
+
+    def forward(self, features: Sequence[torch.Tensor], feed: Sequence[torch.Tensor]) -> torch.Tensor:
+        return torch.tensor([float(f.shape[1]) for f in features])
+
+
+@dataclass
+class Backwards:
+    layers: tuple[str, ...]
+    module: nn.Module = field(default_factory=Channels)
+
+
+@torch.no_grad()
+def test_layers_that_run_in_another_order_than_they_are_paired(task: Task) -> None:
+    """Those of the student and those of the teacher: what belongs together is known by name."""
+    feed = [torch.from_numpy(task.sample().inputs["image"][:2])]
+    net = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Conv2d(3, 5, 3), nn.Flatten(), nn.Linear(80, 4))
+    assert Learner(net, Backwards(("1", "0")))(feed)[1].tolist() == [5, 3]
+    mine = [convolutions(8, seed=3)[:n](feed[0]) for n in (1, 3)]
+    student = TorchModel.of(convolutions(8, seed=3), task.sample().inputs)
+    pairs = _paired(_layers(student.module, feed), _layers(task.original.module, feed))
+    there, back = (_Distance(task.original.module, p, 0.0, 1.0) for p in (pairs, pairs[::-1]))
+    assert len(mine) == len(pairs)
+    assert float(there(mine, feed)) == pytest.approx(float(back(mine[::-1], feed)), rel=1e-5)
+    assert float(there(mine, feed)) != pytest.approx(float(there(mine[::-1], feed)), rel=1e-2)
 
 
 def test_no_layers_of_one_size_are_said(task: Task) -> None:

@@ -72,15 +72,26 @@ def test_random_is_not_the_rest() -> None:
     [
         (Prune(0.5), [8, 8]), (Prune(0.25), [8, 8]), (Prune(0.1), [16, 16]), (Prune(0.9), [8, 8]),
         (Prune(0.5, widths=(5, 12)), [5, 5]), (Prune(0.3, widths=(5, 12)), [12, 12]), (Prune(0.75, steps=2), [8, 8]),
+        (Prune(0.5, steps=4), [8, 8]),
     ],
 )  # fmt: skip
 def test_only_allowed_widths_are_left(how: Prune, left: list[int]) -> None:
     task = quadrants(convolutions)
     if left == [16, 16]:
-        with pytest.raises(NotApplicable, match="its 16 channels are the fewest allowed"):
+        with pytest.raises(NotApplicable, match=r"its 16 channels are nearest to 14\.4"):
             how.apply(task.original, task)
     else:
         assert widths(how.apply(task.original, task).module) == left
+
+
+@pytest.mark.parametrize("scope", ["local", "global"])
+def test_small_steps_come_as_far_as_one(scope: str) -> None:
+    """What one step rounds away, the next makes up for; and what was cut at first is not told as untouched."""
+    net = convolutions(32)
+    task = quadrants(lambda: net)
+    made = Prune(0.75, scope=scope, steps=5).apply(task.original, task)
+    assert sum(widths(made.module)) == pytest.approx(16, abs=8)
+    assert list(made.edits[0]["untouched"]) == ["6"]
 
 
 def test_global_compares_over_the_network() -> None:

@@ -59,6 +59,24 @@ def test_a_row_that_can_no_longer_be_measured_is_told() -> None:
     assert said.startswith("prune(epochs=3): p50 is not known (it does not fit), ")
 
 
+def test_a_row_that_is_not_tried_any_more_is_told() -> None:
+    now = comparison()
+    del now["rows"][1]
+    (said,) = Condition.parse("p50>+5%").met(now, comparison())
+    assert said.startswith("prune(epochs=3): p50 is not known (it was not tried), ")
+
+
+def test_a_row_whose_trials_all_failed_is_no_yes() -> None:
+    """Of any condition; a technique that has nothing to do, as `half` here, is none of them."""
+    now = comparison()
+    now["rows"][1]["best"] = None
+    for trial in now["rows"][1]["trials"]:
+        trial |= {"status": "failed", "reason": "the engine died"}
+    assert Condition.parse("speedup<0.1").met(now, None) == [
+        "prune(epochs=3): speedup is not known (the engine died) (speedup<0.1)"
+    ]
+
+
 def test_what_another_machine_took_is_not_compared() -> None:
     other = comparison()
     other["conditions"] = {**other["conditions"], "cpu": "another"}

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from hasten.compress._learner import watch
 from hasten.data import Data
 from hasten.errors import NotApplicable
 from hasten.model import TorchModel
@@ -61,21 +62,18 @@ class _Distance(nn.Module):
             nn.Linear(mine.channels, his.channels, bias=False) for mine, his in pairs if features
         )
         self._pairs, self._weights = pairs, (features, attention)
-        self._seen: list[torch.Tensor] = []
+        self._seen: dict[str, torch.Tensor] = {}
         self._teacher = [copy.deepcopy(teacher).eval()]  # in a list: its weights are none of this module's
-        for _, his in pairs:
-            layer = self._teacher[0].get_submodule(his.name)
-            layer.register_forward_hook(lambda layer, given, made: self._seen.append(made))
+        watch(self._teacher[0], [his.name for _, his in pairs], self._seen)
 
     def forward(self, features: Sequence[torch.Tensor], feed: Sequence[torch.Tensor]) -> torch.Tensor:
         self._seen.clear()
         with torch.no_grad():
             self._teacher[0].to(feed[0].device)(*feed)
-        given = dict(zip([his.name for _, his in self._pairs], self._seen, strict=True))
         total = feed[0].new_zeros((), dtype=torch.float32)
         for place, (mine, his) in enumerate(self._pairs):
             own = features[place].movedim(mine.axis, -1).float()
-            wanted = given[his.name].movedim(his.axis, -1).float()
+            wanted = self._seen[his.name].movedim(his.axis, -1).float()
             if self._weights[0]:
                 distance = nn.functional.mse_loss(self.adapters[place](own).float(), wanted)
                 total = total + self._weights[0] * distance / wanted.var().clamp_min(1e-6)
@@ -114,7 +112,7 @@ def _layers(module: nn.Module, feed: Sequence[torch.Tensor]) -> list[_Layer]:
 
 
 def _paired(student: list[_Layer], teacher: list[_Layer]) -> list[tuple[_Layer, _Layer]]:
-    """Layers of as many places at the nearest depth; a few of them, evenly spread, in the order in which they run."""
+    """Layers of as many places at the nearest depth; a few of them, evenly spread over the student."""
     found = []
     for i, mine in enumerate(student):
         depth = (i + 1) / len(student)

@@ -1,6 +1,7 @@
 """What is trained: the network, and beside it what a hint needs; and the distance to softened answers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -15,7 +16,7 @@ class Hint(Protocol):
     """A further term of the loss, made of what some layers give."""
 
     layers: Sequence[str]  # of the network that learns, by name
-    module: nn.Module  # (features of the layers, feed) -> scalar; its parameters are trained along, and left behind
+    module: nn.Module  # (features, as `layers` has them, feed) -> scalar; its parameters are trained, and left behind
 
 
 class Learner(nn.Module):
@@ -24,16 +25,27 @@ class Learner(nn.Module):
     def __init__(self, net: nn.Module, hint: Hint | None) -> None:
         super().__init__()
         self.net, self.hint = net, hint.module if hint else None
-        self._seen: list[torch.Tensor] = []
-        for name in hint.layers if hint else ():
-            net.get_submodule(name).register_forward_hook(lambda layer, given, made: self._seen.append(made))
+        self._seen: dict[str, torch.Tensor] = {}
+        self._layers = tuple(hint.layers) if hint else ()
+        watch(net, self._layers, self._seen)
 
     def forward(self, feed: Feed) -> tuple[Any, torch.Tensor]:
         self._seen.clear()
         answer = self.net(*feed)
-        extra = self.hint(list(self._seen), feed) if self.hint is not None else feed[0].new_zeros((), dtype=torch.float)
+        features = [self._seen[name] for name in self._layers]
+        extra = self.hint(features, feed) if self.hint is not None else feed[0].new_zeros((), dtype=torch.float)
         self._seen.clear()
         return answer, extra
+
+
+def watch(net: nn.Module, layers: Iterable[str], seen: dict[str, torch.Tensor]) -> None:
+    """From now on `seen` holds what each of these layers gave when it last ran."""
+    for name in layers:
+        net.get_submodule(name).register_forward_hook(partial(_keep, name, seen))
+
+
+def _keep(name: str, seen: dict[str, torch.Tensor], layer: nn.Module, given: Any, made: torch.Tensor) -> None:
+    seen[name] = made
 
 
 class OnDevice(nn.Module):

@@ -38,7 +38,7 @@ class Prune(Technique):
             al. 2019, arXiv:1906.10771), or any (random).
         scope: local takes the same share everywhere; global compares channels over the whole network.
         widths: numbers of channels that are allowed; empty: multiples of 8.
-        steps: in which the channels go; after each the network is healed.
+        steps: in which the channels go; after each that takes some the network is healed.
         epochs: of healing after each step; 0 is none.
         lr: the highest rate of healing.
         seed: of `random`, and of healing.
@@ -86,40 +86,50 @@ class Prune(Technique):
         from hasten.compress._channels import Channels
 
         assert isinstance(model, TorchModel)
-        made, share = model, 1 - (1 - self.ratio) ** (1 / self.steps)  # the same of what is left, each time
-        fixed: Mapping[str, str] = {}
+        made, channels = model, Channels(model, task)
+        whole: Mapping[str, int] = channels.sizes
+        fixed: dict[str, str] = {}
         for step in range(self.steps):
-            channels = Channels(made, task)
-            gone, fixed = self._chosen(channels, task, share, step)
-            if not gone and made is model:
-                said = "; ".join(f"{name}: {reason}" for name, reason in fixed.items())
-                raise NotApplicable(f"{self} has nothing to do: {said or 'there is no layer with channels'}")
-            made = replace(made, module=channels.without(gone))
-            if self.epochs:
-                made = Heal(self.epochs, self.lr, seed=self.seed).train(made, task)
-        return made.edited("prune", {"sizes": changed(model.module, made.module), "untouched": dict(fixed)})
+            channels = channels if made is model else Channels(made, task)
+            gone, fixed = self._chosen(channels, task, whole, step)
+            if gone:
+                made = replace(made, module=channels.without(gone))
+                if self.epochs:
+                    made = Heal(self.epochs, self.lr, seed=self.seed).train(made, task)
+        if made is model:
+            said = "; ".join(f"{name}: {reason}" for name, reason in fixed.items())
+            raise NotApplicable(f"{self} has nothing to do: {said or 'there is no layer with channels'}")
+        untouched = {name: why for name, why in fixed.items() if channels.sizes.get(name) == whole.get(name)}
+        return made.edited("prune", {"sizes": changed(model.module, made.module), "untouched": untouched})
 
     @classmethod
     def replay(cls, module: "torch.nn.Module", edit: Mapping[str, Any], task: "Task") -> "torch.nn.Module":
         return resized(module, edit["sizes"])
 
     def _chosen(
-        self, channels: "Channels", task: "Task", share: float, step: int
+        self, channels: "Channels", task: "Task", whole: Mapping[str, int], step: int
     ) -> tuple[dict[str, list[int]], dict[str, str]]:
-        """The channels that go, by group, and why the others cannot."""
+        """The channels that go, by group, and why the others cannot; `whole`: how many each group had at first."""
         scores = channels.scores(self.importance, task, self.seed + step)
         fixed = channels.fixed | dict.fromkeys(
             channels.sizes.keys() - scores.keys(), f"{self.importance} tells nothing of its channels"
         )
-        weak = np.quantile(np.concatenate(list(scores.values())), share) if scores else 0.0
+        left = (1 - self.ratio) ** ((step + 1) / self.steps)  # each step takes the same share of what it finds
+        goal = {name: left * whole.get(name, len(score)) for name, score in scores.items()}
+        if self.scope == "global" and scores:
+            every = np.concatenate(list(scores.values()))
+            weak = np.quantile(every, max(0.0, 1 - sum(goal.values()) / len(every)))
+            goal = {name: float((score > weak).sum()) for name, score in scores.items()}
         gone: dict[str, list[int]] = {}
         for name, score in scores.items():
-            wanted = (score > weak).sum() if self.scope == "global" else (1 - share) * len(score)
-            kept = self._allowed(float(wanted), len(score))
-            if kept < len(score):
-                gone[name] = sorted(np.argsort(score, kind="stable")[: len(score) - kept].tolist())
+            has, allowed = len(score), self._allowed(len(score))
+            kept = min([*allowed, has], key=lambda w: (abs(w - goal[name]), w))
+            if kept < has:
+                gone[name] = sorted(np.argsort(score, kind="stable")[: has - kept].tolist())
+            elif allowed:
+                fixed[name] = f"of the numbers allowed its {has} channels are nearest to {goal[name]:.3g}"
             else:
-                fixed[name] = f"its {len(score)} channels are the fewest allowed"
+                fixed[name] = f"its {has} channels are the fewest allowed"
         if not gone or channels.removable(gone):
             return gone, fixed
         able = {name: which for name, which in gone.items() if channels.removable({name: which})}
@@ -131,7 +141,6 @@ class Prune(Technique):
             fixed[last] = "it cannot go together with others"
         return able, fixed
 
-    def _allowed(self, wanted: float, has: int) -> int:
-        """The nearest number of channels that is allowed, out of those not above `has`."""
-        widths = [w for w in self.widths or range(MULTIPLE, has, MULTIPLE) if w < has]
-        return min([*widths, has], key=lambda w: (abs(w - wanted), w))
+    def _allowed(self, has: int) -> list[int]:
+        """The numbers of channels below `has` that are allowed."""
+        return [w for w in self.widths or range(MULTIPLE, has, MULTIPLE) if w < has]

@@ -69,14 +69,16 @@ class Condition:
         """A sentence for each row of `result`, a comparison, on which the condition holds.
 
         Args:
-            before: an earlier comparison; a row of it that can no longer be measured is on the list.
+            before: an earlier comparison. A row of it that cannot be measured now, or is not there any more, is on the
+                list too, and so is every row whose trials all failed: what is not known is no yes.
 
         Raises:
             UsageError, InputError: as `check`.
         """
         self.check(before, result["conditions"]["cpu"])
         found, old = _figures(result, COLUMNS[self.word]), _figures(before or {"rows": []}, COLUMNS[self.word])
-        reasons = {r["recipe"]: r["reason"] for r in result["rows"] if r["recipe"] not in found}
+        failed = {r["recipe"]: r["trials"][0]["reason"] for r in result["rows"] if r["trials"] and r["best"] is None}
+        reasons = {r["recipe"]: r["reason"] for r in result["rows"]} | failed
         said = []
         for recipe, value in found.items():
             bound, was = self.amount, ""
@@ -87,9 +89,9 @@ class Condition:
                 was = f", {old[recipe]:.4g} before"
             if (value > bound) if self.above else (value < bound):
                 said.append(f"{recipe}: {self.word} is {value:.4g}{was} ({self})")
-        if self.relative:
-            said += [f"{r}: {self.word} is not known{why and f' ({why})'}, {old[r]:.4g} before ({self})"
-                     for r, why in reasons.items() if r in old]  # fmt: skip
+        for recipe in [r for r in (old if self.relative else failed) if r not in found]:
+            why, was = reasons.get(recipe, "it was not tried"), f", {old[recipe]:.4g} before" if self.relative else ""
+            said.append(f"{recipe}: {self.word} is not known{why and f' ({why})'}{was} ({self})")
         return said
 
 
