@@ -112,6 +112,12 @@ class Data:
             return dict(self.inputs)
         return {k: np.broadcast_to(v[:1], (signature.fixed_batch, *v.shape[1:])) for k, v in self.inputs.items()}
 
+    def axes(self, signature: Signature) -> dict[str, int]:
+        """Length of each free axis other than the batch, by name, in a call with these samples."""
+        shapes = ((t.shape[1:], self.inputs[t.name].shape[1:]) for t in signature.inputs if t.name in self.inputs)
+        pairs = ((axis, int(n)) for said, real in shapes for axis, n in zip(said, real, strict=False))
+        return {axis: n for axis, n in pairs if isinstance(axis, str)}
+
     def finite(self, what: str) -> Self:
         """
         Raises:

@@ -20,6 +20,20 @@ class Layer:
     op: str  # the engine's word
     precision: str  # f32, bf16, f16, i8
     heavy: bool  # a convolution or matrix product: where the arithmetic is
+    of: tuple[str, ...] = ()  # nodes of the file, or values that they write, which it is made of
+
+
+@dataclass(frozen=True)
+class Profile:
+    """An engine's own account of `calls` calls after a few warm ones; keeping it costs time, so the call is in it.
+
+    Attributes:
+        spent: layers in the order in which they run, and the mean ms that a call spends in each.
+        call_ms: the mean of a whole call while the account was kept.
+    """
+
+    spent: tuple[tuple[Layer, float], ...]
+    call_ms: float
 
 
 class Compiled(ABC):
@@ -32,6 +46,10 @@ class Compiled(ABC):
     @abstractmethod
     def layers(self) -> list[Layer]:
         """The executed graph; empty where the engine does not show it."""
+
+    def profile(self, feed: Arrays, calls: int) -> "Profile | None":
+        """What each layer takes, from a twin that keeps the time; None where the engine does not tell."""
+        return None
 
     def close(self) -> None:  # noqa: B027 - most have nothing to give back
         """Give back threads and memory."""

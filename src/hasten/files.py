@@ -4,12 +4,14 @@ import contextlib
 import ctypes
 import errno
 import hashlib
+import json
 import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from hasten.errors import InputError
 
@@ -140,6 +142,15 @@ def sha256(path: Path) -> str:
 def cache_folder() -> Path:
     """Where machine-wide results are kept: $HASTEN_CACHE, else ~/.cache/hasten."""
     return Path(os.environ.get("HASTEN_CACHE") or Path.home() / ".cache" / "hasten")
+
+
+def remembered(path: Path) -> dict[str, Any]:
+    """A JSON object in the cache; empty where the file is missing or damaged, since it can be made again."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _sync(path: Path) -> None:

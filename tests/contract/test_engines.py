@@ -246,6 +246,23 @@ def test_layers_say_their_precision(engine: Engine, tiny: Callable[[str], Model]
     assert share in (0, None)
 
 
+@each_variant
+def test_its_account_of_the_layers_adds_up(engine: Engine, tiny: Callable[[str], Model], tiny_task: Task) -> None:
+    """Or it has none, as it shows no layers; it leaves the session as it was."""
+    feed = next(tiny_task.sample().batches(1))
+    with engine.compile(tiny(engine.takes)) as session:
+        before = session(feed)
+        kept = session.compiled.profile(feed, 20)
+        assert all(np.array_equal(session(feed)[name], array) for name, array in before.items())
+        shown = session.compiled.layers()
+    assert (kept is None) == (not shown)
+    if kept is None:
+        return
+    assert sum(layer.heavy for layer, _ in kept.spent) == 3
+    assert all(layer.of or not layer.heavy for layer, _ in kept.spent)
+    assert 0 <= sum(ms for _, ms in kept.spent) < 1.5 * kept.call_ms
+
+
 @each_engine
 def test_int8_is_seen_in_the_executed_graph(kind: type[Engine]) -> None:
     if kind.takes == "torch" or kind.missing():

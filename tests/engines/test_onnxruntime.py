@@ -171,7 +171,9 @@ def test_layers_inside_a_branch_are_listed() -> None:
     )  # fmt: skip
     model = OnnxModel(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9))
     with OnnxRuntime().compile(model) as session:
-        assert [x for x in session.compiled.layers() if x.heavy] == [Layer("inner", "MatMul", "f64", True)]
+        assert [x for x in session.compiled.layers() if x.heavy] == [
+            Layer("inner", "MatMul", "f64", True, of=("inner", "s"))
+        ]
 
 
 def test_threads_are_explicit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,7 +137,7 @@ def test_throughput_keeps_within_its_time(compiled):
 def test_layers_are_shown(compiled):
     said = compiled().layers()
     assert said["int8_share"] == 0.5
-    assert said["layers"][0] == {"name": "c", "op": "Conv", "precision": "i8", "heavy": True}
+    assert said["layers"][0] == {"name": "c", "op": "Conv", "precision": "i8", "heavy": True, "of": ()}
 
 
 @pytest.mark.parametrize(("length", "expected"), [(1, [0]), (3, [0, 1, 2]), (100, [0, 49, 99])])

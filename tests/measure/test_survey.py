@@ -49,3 +49,5 @@ def test_samples_have_the_shapes_and_types_of_the_signature() -> None:
 def test_a_size_that_nobody_knows_is_asked_for() -> None:
     with pytest.raises(InputError, match=r"--data F\.npz"):
         random_samples(signature(Tensor("ids", "int64", ("N", "T"))), 0)
+    with pytest.raises(InputError, match="takes no inputs"):
+        random_samples(signature(), 0)

@@ -2,7 +2,10 @@
 
 import importlib.metadata
 import importlib.util
+import json
+import re
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hasten.engine import Compiled, Engine, Layer
+from hasten.engine import Compiled, Engine, Layer, Profile
 from hasten.engines._source import source
 from hasten.measure import machine
 from hasten.model import Arrays, OnnxFile, OnnxModel
@@ -30,6 +33,10 @@ _FLOAT = {
 }  # fmt: skip
 _SHORT = {1: "f32", 2: "i8", 3: "i8", 6: "i32", 7: "i64", 10: "f16", 11: "f64", 16: "bf16"}  # TensorProto.DataType
 _FLOATS = (1, 10, 11, 16)
+_OUTER = {"If", "Loop", "Scan"}  # whose time is that of the nodes inside
+_LAYOUT = {"ReorderInput", "ReorderOutput"}  # of no node of the file, though they write values of the same names
+_ANEW = re.compile(r"(_nchwc|_token_\d+)+$")  # behind a node's or value's name that is put in another layout
+WARM = 10  # calls before those that count, or as many as count
 
 
 @dataclass(frozen=True)
@@ -71,19 +78,48 @@ class _Session(Compiled):
 
         The session that is timed does not write: that would make it slower to start, and larger, than it is in service.
         """
-        import onnx
-
         with tempfile.TemporaryDirectory() as folder:
             _open(self._engine, self._model, Path(folder) / "executed.onnx")
-            graph = onnx.load(Path(folder) / "executed.onnx", load_external_data=False).graph
-        return list(_read(graph, {}))
+            return list(_read(_executed(folder), {}))
+
+    def profile(self, feed: Arrays, calls: int) -> Profile:
+        """From its own trace, in whole microseconds; a node that runs others has their time, and is left out."""
+        warm = min(WARM, calls)
+        with tempfile.TemporaryDirectory() as folder:
+            session = _open(self._engine, self._model, Path(folder) / "executed.onnx", Path(folder) / "trace")
+            for _ in range(warm):
+                session.run(self._outputs, feed)
+            began = time.perf_counter()
+            for _ in range(calls):
+                session.run(self._outputs, feed)
+            call_ms = (time.perf_counter() - began) * 1e3 / calls
+            events = json.loads(Path(session.end_profiling()).read_text())
+            known = _by_name(list(_read(_executed(folder), {})))
+        spent: dict[tuple[str, str, str], list[float]] = {}
+        for event in events:
+            if event.get("cat") == "Node" and (op := event["args"]["op_name"]) not in _OUTER:
+                name = event["name"].removesuffix("_kernel_time")
+                spent.setdefault((name, op, event["args"]["node_index"]), []).append(event["dur"] / 1e3)
+        found = []
+        for (name, op, index), times in spent.items():
+            same = known.get(name) or (known.get(op) if name == f"{op}_{index}" else None)
+            layer = next(same or iter(()), None) or Layer(name, op, "", heavy=False)
+            found.append((layer, sum(times[len(times) * warm // (calls + warm) :]) / calls))
+        return Profile(tuple(found), call_ms)
 
     def close(self) -> None:
         self._session = None
 
 
-def _open(engine: OnnxRuntime, model: OnnxModel | OnnxFile, executed: Path | None = None) -> Any:
-    """An InferenceSession; `executed`: where the optimized graph is written, its weights in a file beside it."""
+def _open(
+    engine: OnnxRuntime, model: OnnxModel | OnnxFile, executed: Path | None = None, trace: Path | None = None
+) -> Any:
+    """An InferenceSession.
+
+    Args:
+        executed: where the optimized graph is written, its weights in a file beside it.
+        trace: how the file begins in which it writes what each node took.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -92,6 +128,8 @@ def _open(engine: OnnxRuntime, model: OnnxModel | OnnxFile, executed: Path | Non
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    if trace:
+        options.enable_profiling, options.profile_file_prefix = True, str(trace)
     if executed:
         options.optimized_model_filepath = str(executed)
         options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights")
@@ -100,6 +138,20 @@ def _open(engine: OnnxRuntime, model: OnnxModel | OnnxFile, executed: Path | Non
     return onnxruntime.InferenceSession(
         read if isinstance(read, bytes) else str(read), options, providers=["CPUExecutionProvider"]
     )
+
+
+def _executed(folder: str) -> "onnx.GraphProto":
+    import onnx
+
+    return onnx.load(Path(folder) / "executed.onnx", load_external_data=False).graph
+
+
+def _by_name(layers: list[Layer]) -> dict[str, Iterator[Layer]]:
+    """Those of one name in their order; one without a name has that of its operator, as in a trace."""
+    found: dict[str, list[Layer]] = {}
+    for layer in layers:
+        found.setdefault(layer.name or layer.op, []).append(layer)
+    return {name: iter(same) for name, same in found.items()}
 
 
 def _read(graph: "onnx.GraphProto", around: Mapping[str, int]) -> Iterator[Layer]:
@@ -112,7 +164,9 @@ def _read(graph: "onnx.GraphProto", around: Mapping[str, int]) -> Iterator[Layer
         for name in node.output:
             types.setdefault(name, kind)
         heavy = node.op_type in _INT8 | _FLOAT
-        yield Layer(node.name, node.op_type, "i8" if _integer(node) else _SHORT.get(kind, str(kind)), heavy)
+        precision = "i8" if _integer(node) else _SHORT.get(kind, str(kind))
+        of = tuple(n for n in (_ANEW.sub("", node.name), *node.output) if n and node.op_type not in _LAYOUT)
+        yield Layer(node.name, node.op_type, precision, heavy, of)
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
                 yield from _read(inner, types)

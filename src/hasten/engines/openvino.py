@@ -3,12 +3,13 @@
 import importlib.metadata
 import importlib.util
 import sys
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from hasten.engine import Compiled, Engine, Layer
+from hasten.engine import Compiled, Engine, Layer, Profile
 from hasten.engines._source import source
 from hasten.errors import InputError
 from hasten.measure import machine
@@ -24,6 +25,7 @@ _HEAVY = {
 _HELD = {"Input", "Output", "Const"}  # in the executed graph, but nothing that is executed
 _HINTS: tuple[Literal["f32", "bf16"], ...] = ("f32", "bf16")
 _PRODUCTS = {"MatMul", "Convolution", "GroupConvolution"}  # as the graph that was read calls them
+WARM = 10  # calls before those that count, where time is kept; or as many as count
 _INT8 = {"I8": "i8", "u8": "i8"}  # its words for bytes of either sign, beside i8
 
 
@@ -65,6 +67,7 @@ class OpenVino(Engine):
 
 class _Request(Compiled):
     def __init__(self, engine: OpenVino, model: OnnxModel | OnnxFile) -> None:
+        self._engine, self._model = engine, model
         core = load().Core()
         try:
             network = core.read_model(source(model))
@@ -89,16 +92,43 @@ class _Request(Compiled):
         return {name: answer[place] for name, place in self._outputs}
 
     def layers(self) -> list[Layer]:
-        executed = self._compiled.get_runtime_model().get_ordered_ops()
+        return self._executed(self._compiled)
+
+    def profile(self, feed: Arrays, calls: int) -> Profile:
+        """From its own counters: means of all calls so far, in whole microseconds, so that warm ones are taken off."""
+        core = load().Core()
+        settings = _settings(self._engine) | {"PERF_COUNT": True}
+        twin = core.compile_model(core.read_model(source(self._model)), "CPU", settings)
+        request = twin.create_infer_request()
+        inputs = {place: feed[name] for name, place in self._inputs}
+        warm, means, call_ms = min(WARM, calls), [], 0.0
+        for count in (warm, calls):
+            began = time.perf_counter()
+            for _ in range(count):
+                request.infer(inputs)
+            call_ms = (time.perf_counter() - began) * 1e3 / count
+            ran = (i for i in request.get_profiling_info() if i.status == i.Status.EXECUTED)
+            means.append({i.node_name: 1e3 * i.real_time.total_seconds() for i in ran})
+        cold, both = means
+        spent = (
+            (layer, max(0.0, (both[layer.name] * (calls + warm) - cold.get(layer.name, 0.0) * warm) / calls))
+            for layer in self._executed(twin)
+            if layer.name in both
+        )
+        return Profile(tuple(spent), call_ms)
+
+    def _executed(self, compiled: Any) -> list[Layer]:
+        executed = compiled.get_runtime_model().get_ordered_ops()
         layers = [self._layer(op.get_friendly_name(), op.get_rt_info()) for op in executed]
         return [layer for layer in layers if layer.op not in _HELD]
 
     def _layer(self, name: str, said: Any) -> Layer:
         """Precision is the kernel's, `brgemm_avx512_f32`; `runtimePrecision` is the weights' where they are packed."""
         op, kernel, made_of = (said[k].astype(str) for k in ("layerType", "primitiveType", "originalLayersNames"))
-        attention = op == "Subgraph" and not self._products.isdisjoint(made_of.split(","))
+        of = tuple(part for part in made_of.split(",") if part)
+        attention = op == "Subgraph" and not self._products.isdisjoint(of)
         precision = kernel.rpartition("_")[2]
-        return Layer(name, op, _INT8.get(precision, precision), op in _HEAVY or attention)
+        return Layer(name, op, _INT8.get(precision, precision), op in _HEAVY or attention, of)
 
     def close(self) -> None:
         self._request, self._compiled, self._shared = None, None, []

@@ -13,17 +13,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import onnx
-from onnx import helper, inliner, shape_inference
+from onnx import helper
 
+from hasten.measure._tensors import STILL, STORED, Shape, Tensors
 from hasten.model import OnnxModel
 from hasten.provenance import module_of
 
-Shape = tuple[int, ...]
 Shapes = list[Shape | None]  # of inputs or outputs in order; None: absent or not known
-_VIEWS = {"Constant", "Flatten", "Identity", "Reshape", "Shape", "Squeeze", "Unsqueeze"}  # move nothing
-_STORED = {"QuantizeLinear", "DequantizeLinear"}  # part of the layers around them
-_INTEGER = {"ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul"}
-_LARGE = 1024  # elements above which a weight cannot be a shape, an axis or an index
 
 NOTHING = frozenset(
     """
@@ -55,6 +51,7 @@ class Work:
         integer: whether both operands are stored in 8 bits or fewer, so that engines multiply whole numbers.
         weights: bytes of constants that it reads.
         moved: bytes of activations that it reads and writes.
+        known: whether its multiply-adds could be told.
     """
 
     node: str
@@ -64,6 +61,7 @@ class Work:
     integer: bool
     weights: int
     moved: int
+    known: bool = True
 
     @property
     def operations(self) -> int:
@@ -128,29 +126,46 @@ class Count:
         return found
 
 
-def count(model: OnnxModel) -> Count:
+def count(model: OnnxModel, axes: Mapping[str, int] | None = None) -> Count:
     """Multiply-adds for one sample; a quantized graph counts like the one it was made from.
 
-    A free batch axis is taken as 1, and a fixed batch divided out. Any other free axis is taken as 1 too, and named.
+    A free batch axis is taken as 1, and a fixed batch divided out.
+
+    Args:
+        axes: length of other free axes by name; one that is not here is taken as 1 too, and named.
     """
-    graph = _shaped(model)
-    shapes, tensors = _shapes(graph), _Tensors(graph, model.proto.graph)
+    return of(Tensors(model, axes), model, axes)
+
+
+def of(tensors: Tensors, model: OnnxModel, axes: Mapping[str, int] | None = None) -> Count:
+    """The same where the shapes have been told already."""
+    shapes, free = tensors.shapes, [name for name in _free(model) if name not in (axes or {})]
     batch = 1 if model.signature.batch else model.signature.fixed_batch
-    total, unknown, work = 0, {f"free axis {name!r}": None for name in _free(model)}, []
-    for node in graph.node:
-        found = 0
+    total, unknown, work = 0, {f"free axis {name!r}": None for name in free}, []
+    for node in tensors.graph.node:
+        found, known = 0, True
         if node.op_type not in NOTHING or node.domain not in ("", "ai.onnx"):
             rule = RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
             made = rule and rule(node, [shapes.get(n) for n in node.input], [shapes.get(n) for n in node.output])
-            if made is None:
+            known = made is not None
+            if not known:
                 unknown[f"{node.op_type} {node.name or node.output[0]}" if rule else node.op_type] = None
             found = made or 0
         total += found
-        if node.op_type not in _VIEWS | _STORED:
-            name, module = node.name or node.output[0], module_of(node) or ""
-            weights, moved = tensors.read(node, shapes), tensors.moved(node, shapes)
-            integer = bool(found) and tensors.integer(node)
-            work.append(Work(name, node.op_type, module, found // batch, integer, weights, moved // batch))
+        if node.op_type not in STILL | STORED:
+            weights, moved = tensors.traffic(tensors.fused(node))
+            work.append(
+                Work(
+                    node=node.name or next(filter(None, node.output)),
+                    op=node.op_type,
+                    module=module_of(node) or "",
+                    macs=found // batch,
+                    integer=bool(found) and tensors.integer(node),
+                    weights=weights,
+                    moved=moved // batch,
+                    known=known,
+                )
+            )
     return Count(total // batch, tuple(unknown), tuple(work))
 
 
@@ -233,90 +248,6 @@ RULES: Mapping[str, Rule] = {
     "QLinearMatMul": _product(0),
     "RNN": _recurrent,
 }
-
-
-class _Tensors:
-    """How values are stored, and who reads them."""
-
-    def __init__(self, graph: onnx.GraphProto, original: onnx.GraphProto) -> None:
-        self._bits = {v.name: _bits(v.type.tensor_type.elem_type) for v in (*graph.input, *graph.value_info)}
-        self._bits |= {w.name: _bits(w.data_type) for w in graph.initializer}
-        self._constants = {w.name for w in original.initializer}
-        self._constants |= {n.output[0] for n in graph.node if n.op_type == "Constant"}
-        self._source: dict[str, str] = {n.output[0]: n.input[0] for n in graph.node if n.op_type == "DequantizeLinear"}
-        self._readers: dict[str, list[onnx.NodeProto]] = {}
-        for node in graph.node:
-            for name in node.input:
-                self._readers.setdefault(name, []).append(node)
-
-    def read(self, node: onnx.NodeProto, shapes: Mapping[str, Shape]) -> int:
-        """Bytes of constants."""
-        return sum(self._bytes(n, shapes) for i in node.input if (n := self._stored(i)) in self._constants)
-
-    def moved(self, node: onnx.NodeProto, shapes: Mapping[str, Shape]) -> int:
-        """Bytes of activations."""
-        taken = (n for i in node.input if i and (n := self._stored(i)) not in self._constants)
-        return sum(self._bytes(n, shapes) for n in (*taken, *map(self._written, node.output)))
-
-    def integer(self, node: onnx.NodeProto) -> bool:
-        if node.op_type in _INTEGER:
-            return True
-        return all(self._bits.get(self._stored(i), 32) <= 8 for i in node.input[:2])
-
-    def _stored(self, name: str) -> str:
-        """What is read where `name` is: behind DQ stands what DQ reads."""
-        return self._source.get(name, name)
-
-    def _written(self, name: str) -> str:
-        """What is written where `name` is: that which the one Q behind it gives."""
-        readers = self._readers.get(name, [])
-        return str(readers[0].output[0]) if [n.op_type for n in readers] == ["QuantizeLinear"] else name
-
-    def _bytes(self, name: str, shapes: Mapping[str, Shape]) -> int:
-        shape = shapes.get(name)
-        return 0 if shape is None else math.prod(shape) * self._bits.get(name, 32) // 8
-
-
-def _bits(kind: int) -> int:
-    """Of one element; 32 where the type is not known."""
-    if kind in (onnx.TensorProto.INT4, onnx.TensorProto.UINT4):
-        return 4
-    try:
-        return 8 * int(helper.tensor_dtype_to_np_dtype(kind).itemsize)
-    except KeyError:
-        return 32
-
-
-def _shaped(model: OnnxModel) -> onnx.GraphProto:
-    """The graph with its functions unfolded, free axes set to 1, large weights left out, and all shapes inferred."""
-    proto = inliner.inline_local_functions(model.proto) if model.proto.functions else model.proto
-    bare = onnx.ModelProto(ir_version=proto.ir_version, opset_import=proto.opset_import)
-    graph = bare.graph
-    graph.name = proto.graph.name
-    graph.node.extend(proto.graph.node)
-    graph.output.extend(helper.make_empty_tensor_value_info(v.name) for v in proto.graph.output)
-    weights = {w.name for w in proto.graph.initializer}
-    graph.input.extend(v for v in proto.graph.input if v.name not in weights)
-    for weight in proto.graph.initializer:
-        if math.prod(weight.dims) > _LARGE:
-            graph.input.append(helper.make_tensor_value_info(weight.name, weight.data_type, list(weight.dims)))
-        else:
-            graph.initializer.append(weight)
-    for value in graph.input:
-        for axis in value.type.tensor_type.shape.dim:
-            if not axis.HasField("dim_value"):
-                axis.dim_value = 1
-    return shape_inference.infer_shapes(bare, data_prop=True).graph
-
-
-def _shapes(graph: onnx.GraphProto) -> dict[str, Shape]:
-    """Every value whose shape is known in full."""
-    found = {w.name: tuple(w.dims) for w in graph.initializer}
-    for value in (*graph.input, *graph.value_info, *graph.output):
-        kind = value.type.tensor_type
-        if kind.HasField("shape") and all(d.HasField("dim_value") for d in kind.shape.dim):
-            found[value.name] = tuple(d.dim_value for d in kind.shape.dim)
-    return found
 
 
 def _free(model: OnnxModel) -> list[str]:

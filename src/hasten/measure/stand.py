@@ -82,6 +82,13 @@ class Stand:
         """
         return {**self._compiled, **self._child.call("layers", _LOAD_S)}
 
+    def profile(self, seconds: float) -> dict[str, Any]:
+        """layers: name, op, precision, heavy, of, ms; none where the engine does not tell.
+
+        plain_ms and call_ms are what a call takes without and with the account of them, in the same process.
+        """
+        return dict(self._child.call("profile", _RUN_S, seconds=seconds))
+
     def burst(self, drop: int, keep: int) -> list[float]:
         """Times in ms of about `keep` calls in a row, after `drop` that do not count; see Subject.burst."""
         return list(self._child.call("burst", _RUN_S, drop=drop, keep=keep))

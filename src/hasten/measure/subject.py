@@ -30,6 +30,7 @@ SHORTEST_S, LONGEST_S = 0.02, 0.2  # of a burst; the calls asked for are kept wi
 SETTLE_S, DROP_S = 0.04, 0.1  # calls are dropped at least and at most this long: another's threads spin on after it
 WARM_S = 2.0  # a model that is not stable after this is taken as it is
 STABLE = 0.03  # between the medians of three windows in a row
+DROP_CALLS, PLAIN_CALLS, FEWEST, MOST = 5, 40, 3, 1000  # calls before and beside a profile, and its limits
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 BATCH_S, THROUGHPUT_S = 0.25, 2.5  # for one batch, and for all of them
 
@@ -67,6 +68,21 @@ class Subject:
         """The executed graph. An engine may have to compile a twin for it: asked for only when it is wanted."""
         layers = self._session.compiled.layers()
         return {"layers": [asdict(layer) for layer in layers], "int8_share": int8_share(layers)}
+
+    def profile(self, seconds: float) -> dict[str, Any]:
+        """What a call spends in each layer, by the engine's own account; and what a call takes without and with it.
+
+        Args:
+            seconds: about as long the account is kept.
+        """
+        plain_ms = statistics.median(self.burst(DROP_CALLS, PLAIN_CALLS))
+        calls = max(FEWEST, min(MOST, int(seconds * 1e3 / plain_ms)))
+        kept = self._session.compiled.profile(next(self._feeds), calls)
+        return {
+            "layers": [asdict(layer) | {"ms": ms} for layer, ms in kept.spent] if kept else [],
+            "plain_ms": plain_ms,
+            "call_ms": kept and kept.call_ms,
+        }
 
     def burst(self, drop: int, keep: int) -> list[float]:
         """Times of calls in ms, one after another without a pause and without garbage collection.

@@ -47,11 +47,11 @@ def best_threads(model: Path, engine: str, settings: Mapping[str, Any], feed: Pa
         return numbers[0]
     key = _key(model, engine, settings, feed)
     with quiet():  # two that ask at once: the second reads what the first wrote
-        known = _read()
+        known = files.remembered(_cache())
         if known.get(key) in numbers:
-            return known[key]
+            return int(known[key])
         best = _sweep(model, engine, settings, feed, numbers)
-        files.write(_cache(), json.dumps(_read() | {key: best}, indent=1))
+        files.write(_cache(), json.dumps(files.remembered(_cache()) | {key: best}, indent=1))
     return best
 
 
@@ -84,12 +84,3 @@ def _key(model: Path, engine: str, settings: Mapping[str, Any], feed: Path) -> s
 
 def _cache() -> Path:
     return files.cache_folder() / "threads.json"
-
-
-def _read() -> dict[str, int]:
-    """What is remembered; nothing where the file is missing or damaged, since it can be measured again."""
-    try:
-        found = json.loads(_cache().read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
