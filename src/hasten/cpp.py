@@ -10,12 +10,16 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from hasten import __version__, files
 from hasten.errors import HastenError, InputError, MissingError, UsageError
+from hasten.sdist import unpacked
 
+LOADGEN = ("mlcommons-loadgen", "6.0.17", "a2e85d09e3cc0c606f89bfe1fbf97537c8b5b238ae0afbd923ad9c710fcf2ca8")
+_MEND = "pip install 'hasten[cpp]'"
 _BUILD_S = 900.0  # more is a hang
 _KINDS: dict[int, type[HastenError]] = {2: UsageError, 3: InputError, 5: MissingError}
 
@@ -50,16 +54,37 @@ def build() -> Path:
         MissingError: a compiler, CMake or a package is not here; or the build fails, with its last lines.
     """
     folder = files.cache_folder() / "cpp" / f"{__version__}-{_digest()}"
-    if (folder / "bin" / "hasten-run").is_file():
-        return folder
+    if not (folder / "bin" / "hasten-run").is_file():
+        settings = ("-DHASTEN_RUNTIME=ON", "-DBUILD_TESTING=OFF", f"-DHASTEN_PYTHON={sys.executable}")
+        _make(sources(), folder, *settings)
+    return folder
+
+
+def load_program() -> Path:
+    """hasten-load, which runs a bundle under LoadGen: built when it has not been built, over the runtime.
+
+    Raises:
+        MissingError: as `build`; or LoadGen's sources cannot be fetched.
+    """
+    runtime = build()
+    package, number, sha256 = LOADGEN
+    folder = runtime.with_name(f"{runtime.name}-loadgen-{number}")
+    if not (folder / "bin" / "hasten-load").is_file():
+        loadgen, json_folder = unpacked(package, number, sha256), _json()
+        settings = (f"-Dhasten_DIR={runtime / 'lib' / 'cmake' / 'hasten'}", f"-DHASTEN_LOADGEN={loadgen}")
+        _make(sources() / "apps" / "load", folder, *settings, f"-DHASTEN_JSON={json_folder}")
+    return folder / "bin" / "hasten-load"
+
+
+def _make(project: Path, folder: Path, *settings: str) -> None:
+    """Configure, build and install a CMake project into `folder`, which is whole or absent."""
     cmake = _tool("cmake")
     files.make_folder(folder.parent)
     with tempfile.TemporaryDirectory(dir=folder.parent) as aside:
         made, work = Path(aside) / "made", Path(aside) / "work"
         configure = [
-            *(cmake, "-S", str(sources()), "-B", str(work), "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={_tool('ninja')}"),
-            *("-DHASTEN_RUNTIME=ON", "-DBUILD_TESTING=OFF", f"-DHASTEN_PYTHON={sys.executable}"),
-            *(f"-DCMAKE_INSTALL_PREFIX={made}", "-DCMAKE_INSTALL_LIBDIR=lib"),
+            *(cmake, "-S", str(project), "-B", str(work), "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={_tool('ninja')}"),
+            *(f"-DCMAKE_INSTALL_PREFIX={made}", "-DCMAKE_INSTALL_LIBDIR=lib", *settings),
         ]
         for command in (configure, [cmake, "--build", str(work)], [cmake, "--install", str(work)]):
             ended = subprocess.run(command, capture_output=True, text=True, timeout=_BUILD_S)
@@ -71,7 +96,6 @@ def build() -> Path:
                 )
         if not folder.exists():  # another process may have been faster
             files.replace_folder(made, folder)
-    return folder
 
 
 def call(*words: str | Path, cpus: Sequence[int] | None = None) -> subprocess.CompletedProcess[str]:
@@ -105,10 +129,16 @@ def _tool(name: str) -> str:
     own = Path(sys.executable).parent / name
     found = str(own) if own.is_file() else shutil.which(name)
     if found is None:
-        raise MissingError(
-            f"{name} is not installed, and the C++ runtime is built with it", "pip install 'hasten[cpp]'"
-        )
+        raise MissingError(f"{name} is not installed, and the C++ runtime is built with it", _MEND)
     return found
+
+
+def _json() -> Path:
+    """The headers of nlohmann-json, from its package."""
+    found = find_spec("nlohmann_json")
+    if found is None or not found.submodule_search_locations:
+        raise MissingError("nlohmann-json is not installed, and the C++ runtime is built with it", _MEND)
+    return Path(next(iter(found.submodule_search_locations))) / "include"
 
 
 def _digest() -> str:
