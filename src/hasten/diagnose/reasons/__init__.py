@@ -1,0 +1,1 @@
+"""Reasons why a network is not faster, one file each."""
