@@ -41,8 +41,9 @@ def main() -> int:
     ask = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     ask.add_argument("--kills", type=int, default=2)
     ask.add_argument("--seed", type=int, default=0)
-    ask.add_argument("-o", "--output", type=Path, default=ROOT / "out" / "compared")
+    ask.add_argument("-o", "--output", type=Path, default=Path("out") / "compared", help="seen from the repository")
     args = ask.parse_args()
+    os.chdir(ROOT)
     shutil.rmtree(args.output, ignore_errors=True)
     draw, began = random.Random(args.seed), time.monotonic()
     known: Rows = {}

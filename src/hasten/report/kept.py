@@ -7,7 +7,6 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
-from referencing import Registry, Resource
 
 from hasten import manifest
 from hasten.errors import InputError
@@ -63,9 +62,8 @@ def _checked(text: str, path: Path, kind: str = "") -> dict[str, Any]:
         result = json.loads(text)
     except ValueError as fault:
         raise InputError(f"{path} is damaged ({fault})", _AGAIN) from fault
-    known = Registry().with_resource("result.schema.json", Resource.from_contents(manifest.schema("result")))
     kind = kind or ("comparison" if isinstance(result, dict) and "rows" in result else "result")
-    wrong = best_match(Draft202012Validator(manifest.schema(kind), registry=known).iter_errors(result))
+    wrong = best_match(Draft202012Validator(manifest.schema(kind), registry=manifest.schemas()).iter_errors(result))
     if wrong is not None:
         raise InputError(f"{path} is no {kind} of this version ({wrong.json_path}: {wrong.message[:150]})", _AGAIN)
     return dict(result)

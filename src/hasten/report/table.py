@@ -12,6 +12,31 @@ if TYPE_CHECKING:
 TOP = 8  # candidates shown; the page has all
 _SHOWN = ("recipe", "engine", "precision", "speedup", "p50 ms")  # and the metric, and its drop
 
+SURVEY = (
+    Column("engine", lambda r: r["engine"], "with its settings", figure=False),
+    Column("precision", lambda r: r["reason"] or r["precision"], "as executed", figure=False),
+    Column("p50 ms", lambda r: digits(r.get("latency_p50_ms")), "median time of one call"),
+    Column("p90 ms", lambda r: digits(r.get("latency_p90_ms"))),
+    Column("p99 ms", lambda r: digits(r.get("latency_p99_ms"))),
+    Column("samples/s", lambda r: NONE if r["reason"] else batched(r), "throughput at the best batch"),
+    Column("memory MB", lambda r: digits(r.get("peak_memory_mb")), "peak of the process"),
+    Column("MB", lambda r: digits(r.get("size_mb")), "size of the file"),
+    Column("params", lambda r: short(r.get("params"))),
+    Column("MACs", lambda r: short(r.get("macs")), "multiply-adds for one sample"),
+    Column("int8", lambda r: percent(r.get("int8_share")), "share of heavy layers that run in INT8"),
+)
+
+END_TO_END = (
+    Column("from raw input to decision", lambda r: f"{r['runner']}: {r['reason']}" if r["reason"] else r["runner"],
+           figure=False),
+    Column("p50 ms", lambda r: digits(r.get("latency_p50_ms")), "median of a call"),
+    Column("prepare", lambda r: digits(r.get("prepare_p50_ms"))),
+    Column("model", lambda r: digits(r.get("model_p50_ms"))),
+    Column("answer", lambda r: digits(r.get("answer_p50_ms"))),
+    Column("over the model", lambda r: digits(r.get("over_model")), "end to end over the model alone"),
+    Column("over Python", lambda r: _range(r), "end to end, and the lowest and highest launch"),
+)  # fmt: skip
+
 
 def result_tables(result: Mapping[str, Any]) -> "list[RenderableType]":
     """Baselines, the fastest candidates, the winner, the verdict.
@@ -40,51 +65,41 @@ def ranked(trials: Iterable[Row]) -> list[Row]:
 
 def survey_table(rows: Sequence[Row]) -> "Table":
     """What `hasten measure` found: an engine a row."""
-    heads = (
-        "engine",
-        "precision",
-        "p50 ms",
-        "p90 ms",
-        "p99 ms",
-        "samples/s",
-        "memory MB",
-        "MB",
-        "params",
-        "MACs",
-        "int8",
-    )
-    table = _empty("", heads, left=2)
-    for row in rows:
-        if row["reason"]:
-            table.add_row(row["engine"], row["reason"], *[NONE] * (len(heads) - 2))
-            continue
-        figures = (
-            *(digits(row[f"latency_{p}_ms"]) for p in ("p50", "p90", "p99")),
-            batched(row),
-            digits(row["peak_memory_mb"]),
-        )
-        size = (digits(row["size_mb"]), short(row["params"]), short(row["macs"]), percent(row["int8_share"]))
-        table.add_row(row["engine"], row["precision"], *figures, *size)
-    return table
+    return filled("", SURVEY, rows)
+
+
+def cost_tables(rows: Sequence[Row]) -> "list[RenderableType]":
+    """Of each engine the cost of a million answers, where a price was given, and their energy, where it is known."""
+    columns, measured, reasons = cost(rows)
+    return [*([filled("cost", columns, measured)] if columns else []), *reasons]
+
+
+def cost(rows: Sequence[Row]) -> tuple[list[Column], list[Row], list[str]]:
+    """Columns, none where nothing is known; the rows that have figures; and why energy is not told."""
+    measured = [row for row in rows if not row["reason"]]
+    columns = [Column("engine", lambda r: r["engine"], figure=False)]
+    if any(row["cost"] for row in measured):
+        columns.append(Column("a million, batched", lambda r: digits(r["cost"]["batched"]), "at the best batch"))
+        columns.append(Column("one after the other", lambda r: digits(r["cost"]["single"]), "a million, a call each"))
+    if not all(row["energy"]["reason"] for row in measured):
+        columns.append(Column("mJ an answer", lambda r: digits(_milli(r["energy"].get("joules")))))
+        columns.append(Column("W", lambda r: digits(r["energy"].get("watts")), "of all packages"))
+    reasons = list(dict.fromkeys(row["energy"]["reason"] for row in measured if row["energy"]["reason"]))
+    return columns if len(columns) > 1 else [], measured, reasons
+
+
+def _milli(value: float | None) -> float | None:
+    return None if value is None else 1e3 * value
 
 
 def end_to_end_table(rows: Sequence[Row]) -> "Table":
     """What `hasten measure BUNDLE` found: from raw input to decision, and the model alone, a runner a row."""
-    heads = ("from raw input to decision", "p50 ms", "prepare", "model", "answer", "over the model", "over Python")
-    table = _empty("", heads, left=1)
-    for row in rows:
-        if row["reason"]:
-            table.add_row(f"{row['runner']}: {row['reason']}", *[NONE] * (len(heads) - 1))
-            continue
-        parts = (digits(row[f"{part}_p50_ms"]) for part in ("latency", "prepare", "model", "answer"))
-        low, high = row["over_python_range"] or (None, None)
-        table.add_row(
-            row["runner"],
-            *parts,
-            digits(row["over_model"]),
-            f"{digits(row['over_python'])} [{digits(low)}, {digits(high)}]",
-        )
-    return table
+    return filled("", END_TO_END, rows)
+
+
+def _range(row: Row) -> str:
+    low, high = row.get("over_python_range") or (None, None)
+    return NONE if row["reason"] else f"{digits(row['over_python'])} [{digits(low)}, {digits(high)}]"
 
 
 def doctor_tables(found: Mapping[str, Any]) -> "list[RenderableType]":
