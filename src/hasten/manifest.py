@@ -12,6 +12,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 from jsonschema.validators import extend
+from referencing import Registry, Resource
 
 from hasten import files
 from hasten.errors import ContractError, InputError
@@ -113,16 +114,25 @@ def validate(data: Any, schema: str, path: Path) -> None:
 
 def schema(name: str) -> dict[str, Any]:
     """A schema of spec/, which lies beside the sources or within the installed package."""
+    return dict(json.loads((_schemas() / f"{name}.schema.json").read_text()))
+
+
+def schemas() -> Registry:
+    """All of them, by the names of their files: a schema may refer to another."""
+    found = ((f.name, Resource.from_contents(json.loads(f.read_text()))) for f in _schemas().glob("*.schema.json"))
+    return Registry().with_resources(found)
+
+
+def _schemas() -> Path:
     here = Path(__file__).parent
-    folder = next(f for f in (here / "spec", here.parents[1] / "spec") if f.is_dir())
-    return dict(json.loads((folder / f"{name}.schema.json").read_text()))
+    return next(f for f in (here / "spec", here.parents[1] / "spec") if f.is_dir())
 
 
 @cache
 def _validator(name: str) -> Any:
     """2.0 is no integer here, though JSON Schema would let it pass."""
     types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
-    return extend(Draft202012Validator, type_checker=types)(schema(name))
+    return extend(Draft202012Validator, type_checker=types)(schema(name), registry=schemas())
 
 
 def _said(fault: ValidationError) -> str:

@@ -21,7 +21,7 @@ def run(arguments, progress):
 
 
 def test_every_file_is_a_verb() -> None:
-    assert verbs() == ["boost", "build", "compare", "doctor", "export", "measure", "report", "verify"]
+    assert verbs() == ["boost", "build", "compare", "doctor", "explain", "export", "measure", "report", "verify"]
 
 
 def test_a_planted_file_is_a_verb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from results import refused, result
 from hasten.cli import main
 from hasten.data import Data
 from hasten.manifest import validate as fits
+from hasten.measure.peaks import Peaks
 from hasten.model import OnnxModel
 
 SPEC = Path(__file__).parents[2] / "spec"
@@ -83,6 +84,58 @@ def test_measure_of_a_task(
     assert capsys.readouterr() == ("", "")
 
 
+def test_measure_tells_what_layers_achieve(
+    task_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each engine that tells; eager torch does not."""
+    rates = dict.fromkeys(("L1", "memory"), 10000000000.0)
+    known = Peaks(1, {"f32": 1e11}, {"f32": "product on x"}, rates, rates, {"L1": 1 << 15})
+    monkeypatch.setattr("hasten.measure.survey.LAUNCHES", 1)
+    monkeypatch.setattr("hasten.measure.survey.best_threads", lambda *about: 1)
+    monkeypatch.setattr("hasten.measure.profiled.peaks", lambda threads: known)
+    page = tmp_path / "page.html"
+    engines = ("--engine", "torch", "--engine", "onnxruntime")
+    assert call(tmp_path, "measure", task_file, "--roofline", *engines, "--report", page, "--price", 2.5) == 0
+    fits(told(tmp_path), "measure", tmp_path)
+    *torch, onnx = (row["roofline"] for row in told(tmp_path)["rows"])
+    assert [row["reason"] for row in torch] == ["this engine does not tell what its layers take"] * 2
+    assert sum(layer["operations"] for layer in onnx["layers"]) == 2 * (4 * 9 * 36 + 144 * 4)
+    assert onnx["sum_ms"] == pytest.approx(sum(layer["ms"] for layer in onnx["layers"]))
+    assert onnx["plain_ms"] > 0
+    assert 0 < onnx["sum_ms"] < 1.5 * onnx["profiled_ms"]
+    assert onnx["peaks"] == known.to_json()
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "layers on onnxruntime" in shown
+    assert "f32 100 Gop/s (product on x)" in shown
+    assert "a million, batched" in shown
+    assert json.dumps(onnx["layers"][0]["layer"]) in page.read_text()
+    for row in told(tmp_path)["rows"]:
+        assert row["cost"]["batched"] == pytest.approx(2.5 / 3600 * 1e6 / row["throughput_per_s"])
+
+
+def test_measure_tells_what_was_folded_at_export(
+    task_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module that is called and has no node of its own."""
+    text = task_file.read_text()
+    assert "torch.nn.Flatten()" in text
+    task_file.write_text(text.replace("torch.nn.Flatten()", "torch.nn.Dropout(0.5), torch.nn.Flatten()"))
+    monkeypatch.setattr("hasten.measure.survey.survey", lambda *about, **how: [{"engine": "x", "reason": "not now"}])
+    assert call(tmp_path, "measure", task_file) == 1
+    assert [said.partition(" ")[2] for said in told(tmp_path)["folded"]] == ["(Dropout)"]
+    fits(told(tmp_path), "measure", tmp_path)
+
+
+@pytest.mark.parametrize("price", ["0", "-1", "free", "inf"])
+def test_no_price_is_a_usage_error(price: str, onnx_file: Path, tmp_path: Path) -> None:
+    assert call(tmp_path, "measure", onnx_file, "--price", price) == 2
+
+
+def test_measure_of_several_stages_has_no_layers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(tmp_path, "measure", SPEC / "golden" / "video", "--roofline") == 2
+    assert "has 2 stages; give one of its ONNX files" in capsys.readouterr().err
+
+
 def test_measure_of_a_bundle_runs_what_it_was_made_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,7 +185,9 @@ def test_measure_of_a_bundle_that_cpp_cannot_run(tmp_path: Path, monkeypatch: py
 def test_measure_of_an_onnx_file(given: bool, onnx_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, Any] = {}
 
-    def survey(model: OnnxModel, engines: list, feed: Path, task_file: object, seed: int) -> list[dict[str, Any]]:
+    def survey(
+        model: OnnxModel, engines: list, feed: Path, task_file: object, seed: int, **how: bool
+    ) -> list[dict[str, Any]]:
         seen.update(path=model.path, kinds={type(e).takes for e in engines}, data=Data.load(feed).inputs["x"].copy())
         return [{"engine": "onnxruntime", "reason": "it is not here"}]
 

@@ -2,16 +2,17 @@
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hasten.cli import _load
+from hasten.cli._arguments import new_file, positive
 from hasten.cli._outcome import Outcome
 from hasten.search.progress import Progress
 
 if TYPE_CHECKING:
-    from hasten.data import Data
-    from hasten.engine import Engine
-    from hasten.model import OnnxModel
+    from rich.console import RenderableType
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -28,31 +29,68 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", metavar="F", help="for an ONNX file: samples (.npz, or a folder of .npy) instead of random ones"
     )
+    parser.add_argument(
+        "--roofline",
+        action="store_true",
+        help="what each layer takes and achieves, beside what this machine can do (measured once, in half a minute)",
+    )
+    parser.add_argument(
+        "--report", type=new_file, metavar="F.html", help="the same as a page, with the picture of the layers"
+    )
+    parser.add_argument(
+        "--price", type=positive, metavar="P", help="of an hour of this machine, in any currency: what answers cost"
+    )
+    _load.add(parser)
 
 
 def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
     from hasten.bundle import is_bundle
+    from hasten.cli._subject import subject
     from hasten.data import Data
+    from hasten.errors import UsageError
+    from hasten.measure.cost import costs
     from hasten.measure.machine import conditions
     from hasten.measure.survey import survey
-    from hasten.report.table import end_to_end_table, survey_table
+    from hasten.report import html
+    from hasten.report.roofline import roofline_tables
+    from hasten.report.table import cost_tables, end_to_end_table, survey_table
 
-    kinds = list(dict.fromkeys(arguments.engine))
+    _load.stray(arguments)
+    if arguments.scenario:
+        return _load.run(arguments, progress)
+    if arguments.report:
+        html.require()
+    kinds, name = list(dict.fromkeys(arguments.engine)), Path(arguments.what).name
+    if arguments.roofline and is_bundle(arguments.what) and (count := _stages(Path(arguments.what))) > 1:
+        raise UsageError(f"{arguments.what} has {count} stages", "give one of its ONNX files to --roofline")
     whole = _whole(Path(arguments.what), progress) if is_bundle(arguments.what) and not kinds else []
     shown = [end_to_end_table(whole)] if whole else []
-    where = {"command": arguments.command, "conditions": conditions(arguments.seed)}
+    where = {"task": name, "command": arguments.command, "conditions": conditions(arguments.seed)}
     if whole and _stages(Path(arguments.what)) > 1:  # an engine runs one file
-        return Outcome({**where, "rows": [], "end_to_end": whole}, shown)
+        return _told(arguments, {**where, "rows": [], "folded": [], "end_to_end": whole}, shown)
     with tempfile.TemporaryDirectory(prefix="hasten-") as scratch:
         progress.stage("reading the model")
-        model, samples, engines, task_file = _subject(arguments, Path(scratch), kinds)
+        model, samples, engines, task_file, folded = subject(arguments, Path(scratch), kinds)
         Data(samples.check(model.signature, "the data").inputs).save(Path(scratch) / "feed")
         progress.stage(f"measuring {', '.join(map(str, engines))}")
-        rows = survey(model, engines, Path(scratch) / "feed", task_file, arguments.seed)
-    answered = any(not row["reason"] for row in rows)
-    result = {**where, "rows": rows, "end_to_end": whole}
-    refusal = "" if answered else "no engine runs this model"
-    return Outcome(result, [survey_table(rows), *shown], refusal, 0 if answered else 1)
+        rows = survey(model, engines, Path(scratch) / "feed", task_file, arguments.seed, roofline=arguments.roofline)
+    size = 1 if model.signature.batch else model.signature.fixed_batch
+    rows = [row if row["reason"] else row | {"cost": costs(row, arguments.price, size)} for row in rows]
+    said = [f"without a node of their own in the file: {', '.join(folded)}"] if folded and arguments.roofline else []
+    result = {**where, "rows": rows, "folded": folded, "end_to_end": whole}
+    return _told(arguments, result, [survey_table(rows), *shown, *cost_tables(rows), *roofline_tables(rows), *said])
+
+
+def _told(arguments: argparse.Namespace, result: dict[str, Any], shown: "Sequence[RenderableType]") -> Outcome:
+    """The answer is no where nothing could be measured."""
+    from hasten import files
+    from hasten.report import measured
+
+    if arguments.report:
+        files.write(arguments.report, measured.page(result))
+        shown = [*shown, f"report: {arguments.report}"]
+    answered = any(not row["reason"] for row in result["rows"] or result["end_to_end"])
+    return Outcome(result, shown, *(("", 0) if answered else ("no engine runs this model", 1)))
 
 
 def _whole(folder: Path, progress: Progress) -> list[dict[str, Any]]:
@@ -66,81 +104,3 @@ def _stages(folder: Path) -> int:
     from hasten import manifest
 
     return len(manifest.read(folder)["stages"])
-
-
-def _subject(
-    arguments: argparse.Namespace, scratch: Path, kinds: list[str]
-) -> "tuple[OnnxModel, Data, list[Engine], Path | None]":
-    """The ONNX model as a file, samples for it, the engines to run it on, and the task file where there is one."""
-    from hasten.bundle import is_bundle
-    from hasten.cli._door import task_of
-    from hasten.data import Data
-    from hasten.errors import UsageError
-    from hasten.export import export
-    from hasten.measure.survey import random_samples
-    from hasten.model import OnnxModel
-
-    is_file = not arguments.what.endswith(".py") and not is_bundle(arguments.what)
-    if arguments.data and not is_file:
-        raise UsageError("--data is for ONNX files", "a task file and a bundle bring their own samples")
-    if is_bundle(arguments.what):
-        return _bundled(Path(arguments.what), kinds)
-    engines = _engines(kinds, torch=not is_file)
-    task = task_of(arguments.what)
-    original = task.original
-    if not isinstance(original, OnnxModel):
-        return export(original, task.sample()).model.save(scratch / "model.onnx"), task.sample(), engines, task.source
-    if not is_file:
-        samples = task.sample()
-    else:
-        samples = (
-            Data.load(Path(arguments.data)) if arguments.data else random_samples(original.signature, arguments.seed)
-        )
-    return original.save(scratch / "model.onnx"), samples, [e for e in engines if e.takes == "onnx"], None
-
-
-def _bundled(folder: Path, kinds: list[str]) -> "tuple[OnnxModel, Data, list[Engine], Path | None]":
-    """A bundle's model with its golden inputs, on the engine it was made for, unless others are named."""
-    import numpy as np
-
-    from hasten.bundle import Bundle
-    from hasten.cli._door import gate
-    from hasten.data import Data
-    from hasten.errors import InputError
-    from hasten.model import OnnxModel
-
-    with Bundle.load(folder, verify=False) as bundle:
-        gate(bundle)
-        if len(bundle.stages) != 1:
-            raise InputError(f"{folder} has {len(bundle.stages)} stages", "measure it whole, without --engine")
-        stage = bundle.stages[0]
-        engines = _engines(kinds, torch=False) if kinds else [stage.settled()]
-        inputs = {
-            t.name: np.concatenate(
-                [np.load(folder / case.prepared[t.name], allow_pickle=False) for case in bundle.golden.cases]
-            )
-            for t in bundle.signature.inputs
-        }
-        return OnnxModel.load(stage.file), Data(inputs), engines, None
-
-
-def _engines(kinds: list[str], torch: bool) -> "list[Engine]":
-    """Every setting of the engines named, or of all that are here.
-
-    Raises:
-        UsageError: there is no such engine, or it takes torch models where there is none.
-        MissingError: it is not on this machine.
-    """
-    from hasten import find
-    from hasten.errors import MissingError, UsageError
-
-    chosen = {name: find.engine(name) for name in kinds} or {n: e for n, e in find.engines().items() if not e.missing()}
-    for name, kind in chosen.items():
-        if reason := kind.missing():
-            raise MissingError(f"the engine {name} cannot run here", reason)
-        if kinds and kind.takes == "torch" and not torch:
-            raise UsageError(f"the engine {name} runs torch models", "give a task file, or another engine")
-    usable = [kind for kind in chosen.values() if torch or kind.takes == "onnx"]
-    if not usable:
-        raise MissingError("no engine that runs ONNX was found", "pip install 'hasten[onnxruntime,openvino]'")
-    return [setting for kind in usable for setting in kind.variants(False)]
