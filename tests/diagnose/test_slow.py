@@ -117,6 +117,20 @@ def test_most_time_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     assert names == ["memory", "reorders"]
 
 
+def test_the_time_of_a_layer_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the reason that says most of it; what is left is looked at by those that say less."""
+    monkeypatch.setattr("hasten.measure.machine.threads", lambda: 1)
+    slow_one = layer("conv", 0.5, bound="overhead", per_s=1e9, operations=500_000)
+    rest = [layer(f"l{i}", 0.02, bound="overhead", macs=0) for i in range(25)]
+    mixed = explain(seen(slow_one, *rest, of=stored(behind=False)))
+    assert [(f.reason, f.ms) for f in mixed] == [("overhead", pytest.approx(0.5)), ("floats", pytest.approx(0.5))]
+    only = explain(seen(slow_one, *rest[:10], of=stored(behind=False)))
+    assert [f.reason for f in only] == ["floats"]  # what is left is too little to be worth a word
+    waiting = slow_one | {"bound": "memory"}
+    grouped = explain(seen(waiting, layer("other", 0.1, bound="memory"), of=convolutions(group=16)))
+    assert [f.reason for f in grouped] == ["depthwise"]
+
+
 @pytest.mark.parametrize(
     ("missing", "said"),
     [
@@ -164,6 +178,9 @@ def test_depthwise() -> None:
     assert finding.figures["of_peak"] == pytest.approx(0.04)
     assert finding.apply
     assert finding.apply["on"] == "this"
+    other = {"engine": "onnxruntime(threads=1)", "reason": "", "latency_p50_ms": 0.5}
+    (moved,) = found("depthwise", seen(slow_one, of=convolutions(group=16), others=[other]))
+    assert moved.apply == {"engine": "onnxruntime(threads=1)"}
     assert found("depthwise", seen(slow_one)) == []  # not in groups
     pairs = OnnxModel(convolutions(group=2).proto)
     assert found("depthwise", seen(slow_one, of=pairs)) == []

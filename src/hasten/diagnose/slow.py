@@ -2,6 +2,9 @@
 
 A reason is a file in `reasons/`, and the file is its registration: `look(seen)` yields findings, or nothing. It decides
 by what was measured, and measures more where that settles it; what it takes from constants it says.
+
+The time of a layer is claimed once, by the reason that says most of it: one that could hold for many kinds of layers
+has a `REST`, is asked after those without or with a lower one, and looks at what they have left.
 """
 
 import importlib
@@ -21,6 +24,7 @@ from hasten.model import OnnxModel
 from hasten.provenance import label, nodes
 
 SHOWN = 5  # layers of a finding that are named
+FASTER = 1.05  # by which another engine has to be, to be worth a change
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Finding:
         apply: the remedy for a program, see `hasten.diagnose.remedy`; None where only people can do it.
         layers: the user's modules, or the engine's names, that it is about; the most time first.
         figures: what the sentence rests on.
+        claims: places among `Evidence.layers` of those whose time it holds.
     """
 
     reason: str
@@ -44,9 +49,12 @@ class Finding:
     apply: Mapping[str, Any] | None = None
     layers: tuple[str, ...] = ()
     figures: Mapping[str, float] = field(default_factory=dict)
+    claims: frozenset[int] = frozenset()
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"layers": list(self.layers)}
+        shown = asdict(self) | {"layers": list(self.layers)}
+        del shown["claims"]
+        return shown
 
 
 class Times(Protocol):
@@ -67,6 +75,7 @@ class Evidence:
         isa: instruction sets of the processor, in the kernel's words.
         axes: length of free axes other than the batch, by name.
         times: races files.
+        claimed: places of layers whose time a reason holds already.
     """
 
     model: OnnxModel
@@ -76,12 +85,19 @@ class Evidence:
     isa: Sequence[str]
     axes: Mapping[str, int]
     times: Times
+    claimed: frozenset[int] = frozenset()
 
     @cached_property
     def layers(self) -> Sequence[Mapping[str, Any]]:
         """What keeping the account costs is taken off in equal parts, so that they fit into a call."""
         share = min(1.0, self.ms / self.row["roofline"]["profiled_ms"])
-        return [layer | {"ms": share * layer["ms"]} for layer in self.row["roofline"]["layers"]]
+        found = self.row["roofline"]["layers"]
+        return [layer | {"ms": share * layer["ms"], "place": place} for place, layer in enumerate(found)]
+
+    @property
+    def rest(self) -> Sequence[Mapping[str, Any]]:
+        """Layers whose time no reason holds yet."""
+        return [layer for layer in self.layers if layer["place"] not in self.claimed]
 
     @property
     def ms(self) -> float:
@@ -109,7 +125,10 @@ class Evidence:
 
 def explain(seen: Evidence) -> list[Finding]:
     """Every reason that holds, most time first."""
-    found = [finding for reason in reasons().values() for finding in reason.look(seen)]
+    found: list[Finding] = []
+    for reason in sorted(reasons().values(), key=lambda reason: getattr(reason, "REST", 0)):
+        left = replace(seen, claimed=frozenset[int]().union(*(finding.claims for finding in found)))
+        found += reason.look(left)
     return sorted(found, key=lambda finding: -finding.ms)
 
 
@@ -125,6 +144,11 @@ def held(layers: Sequence[Mapping[str, Any]]) -> float:
     return float(sum(layer["ms"] for layer in layers))
 
 
+def places(layers: Sequence[Mapping[str, Any]]) -> frozenset[int]:
+    """What a finding claims that holds the time of these layers."""
+    return frozenset(layer["place"] for layer in layers)
+
+
 def named(layers: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     """The modules that take most time; the engine's name where there is none."""
     ordered = sorted(layers, key=lambda layer: -layer["ms"])
@@ -134,6 +158,13 @@ def named(layers: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
 def within(seen: Evidence, layers: Sequence[Mapping[str, Any]]) -> float:
     """Share of the time of all layers."""
     return held(layers) / (held(seen.layers) or 1.0)
+
+
+def faster(seen: Evidence) -> Mapping[str, Any] | None:
+    """The row of the fastest other engine or precision, where it is faster with the same file."""
+    others = (row for row in seen.others if not row["reason"])
+    best = min(others, key=lambda row: row["latency_p50_ms"], default=None)
+    return best if best and FASTER * best["latency_p50_ms"] < seen.ms else None
 
 
 def differences(slow: Evidence, fast: Evidence) -> Iterator[dict[str, Any]]:

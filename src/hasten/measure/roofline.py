@@ -4,9 +4,9 @@ A layer cannot take less time than its arithmetic at the peak of its precision, 
 of the memory that holds them (Williams, Waterman and Patterson 2009, "Roofline"). The longer of the two is its floor;
 floor / time is its utilization. Times are the engine's own account, the arithmetic is counted from the file.
 
-Bytes are those that enter or leave a layer as the engine fused it. Weights are read anew at each call, so they come
-from the first level of memory that holds the weights of the whole network; activations have just been written, so they
-come from the first level that holds those of the layer.
+Bytes are those that enter or leave a layer as the engine fused it. Each level of cache is taken to keep what it
+can: weights are read anew at each call, so as large a part of them is near as fits of those of the whole network;
+activations have just been written, so they are as near as those of the layer fit.
 """
 
 from collections.abc import Mapping, Sequence
@@ -116,7 +116,7 @@ def roofline(
         done = [work[called(node)] for node in part if called(node) in work]
         modules = [w.module for w in done] or [module_of(node) or "" for node in part]
         operations = samples * sum(w.operations for w in done)
-        memory_s = weights / _bandwidth(held[bits], peaks) + moved / _bandwidth(moved, peaks)
+        memory_s = _read_s(weights, held[bits], peaks) + _read_s(moved, moved, peaks)
         told = all(w.known for w in done) and not any(_inner(node, work) for node in part)
         used, bound = _used(layer, operations, weights + moved, memory_s, peaks) if told else (None, "unknown")
         rows.append(
@@ -170,7 +170,10 @@ def _rate(count: int, ms: float) -> float | None:
     return count / (ms / 1e3) if ms else None
 
 
-def _bandwidth(held: int, peaks: Peaks) -> float:
-    """Bytes a second of the first level that holds so many."""
-    fitting = (level for level, size in peaks.holds.items() if held <= size)
-    return peaks.read[next(fitting, "memory")]
+def _read_s(count: int, held: int, peaks: Peaks) -> float:
+    """Seconds to read so many of `held` bytes, which are kept as near as they fit."""
+    near, spent = 0, 0.0
+    for level, rate in peaks.read.items():
+        fits = max(near, min(held, peaks.holds.get(level, held)))
+        near, spent = fits, spent + (fits - near) / rate
+    return spent * count / held if held else 0.0

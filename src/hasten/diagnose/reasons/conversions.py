@@ -5,7 +5,7 @@ Decided by the executed graph: layers that are made of Q and DQ alone, by their 
 
 from collections.abc import Iterator
 
-from hasten.diagnose.slow import Evidence, Finding, held, named
+from hasten.diagnose.slow import Evidence, Finding, held, named, places
 
 LEAST = 0.05  # share of the call
 _STORED = {"QuantizeLinear", "DequantizeLinear"}
@@ -26,4 +26,5 @@ def look(seen: Evidence) -> Iterator[Finding]:
         apply={"recipe": f"quantize(method=placed, engine={seen.engine_name})", "on": "original"},
         layers=named(alone),
         figures={"layers": len(alone), "share": held(alone) / seen.ms},
+        claims=places(alone),
     )

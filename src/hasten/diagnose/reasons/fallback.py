@@ -6,14 +6,14 @@ are plain loops.
 
 from collections.abc import Iterator
 
-from hasten.diagnose.slow import Evidence, Finding, held, named
+from hasten.diagnose.slow import Evidence, Finding, faster, held, named, places
 
 LEAST = 0.05  # share of the call
 _PLAIN = {"Reference"}
 
 
 def look(seen: Evidence) -> Iterator[Finding]:
-    asked = seen.engine.precision
+    asked, other = seen.engine.precision, faster(seen)
     plain = [layer for layer in seen.layers if layer["op"] in _PLAIN]
     heavy = [layer for layer in seen.layers if layer["macs"] and layer["precision"] != "i8"]
     wider = [layer for layer in heavy if asked == "bf16" and layer["precision"] == "f32"]
@@ -24,9 +24,10 @@ def look(seen: Evidence) -> Iterator[Finding]:
             what=f"{seen.engine_name} runs {', '.join(ops) or 'some operators'} in plain loops",
             ms=held(plain),
             remedy="write them with operators that it has, or take another engine",
-            apply=_other(seen),
+            apply={"engine": other["engine"]} if other else None,
             layers=named(plain),
             figures={"layers": len(plain), "share": held(plain) / seen.ms},
+            claims=places(plain),
         )
     if held(wider) >= LEAST * seen.ms:
         yield Finding(
@@ -34,14 +35,8 @@ def look(seen: Evidence) -> Iterator[Finding]:
             what=f"{len(wider)} layers run in f32, though {asked} was asked for",
             ms=held(wider),
             remedy=f"see whether f32 as a whole is faster: turning values into {asked} and back costs time",
-            apply=_other(seen),
+            apply={"engine": other["engine"]} if other else None,
             layers=named(wider),
             figures={"layers": len(wider), "share": held(wider) / seen.ms},
+            claims=places(wider),
         )
-
-
-def _other(seen: Evidence) -> dict[str, str] | None:
-    """The fastest other engine or precision, where it is faster."""
-    faster = [r for r in seen.others if not r["reason"] and r["latency_p50_ms"] < seen.ms]
-    best = min(faster, key=lambda r: r["latency_p50_ms"], default=None)
-    return {"engine": best["engine"]} if best else None

@@ -8,7 +8,7 @@ from typing import Any
 
 import onnx
 
-from hasten.diagnose.slow import Evidence, Finding, held, named
+from hasten.diagnose.slow import Evidence, Finding, held, named, places
 
 LEAST = 0.03  # share of the call below which it is not worth a word
 _HEAVY = ("Conv", "ConvTranspose", "MatMul", "Gemm")
@@ -34,6 +34,7 @@ def look(seen: Evidence) -> Iterator[Finding]:
         apply={"recipe": f"quantize(method=placed, engine={seen.engine_name})", "on": "original"},
         layers=named(left),
         figures={"layers": len(left), "share": held(left) / seen.ms},
+        claims=places(left),
     )
 
 

@@ -5,13 +5,14 @@ Decided by the roofline: the bound of each layer, by its bytes and the bandwidth
 
 from collections.abc import Iterator
 
-from hasten.diagnose.slow import Evidence, Finding, held, named
+from hasten.diagnose.slow import Evidence, Finding, held, named, places
 
+REST = 2
 LEAST = 0.25  # share of the call
 
 
 def look(seen: Evidence) -> Iterator[Finding]:
-    bound = [layer for layer in seen.layers if layer["bound"] == "memory" and layer["macs"]]
+    bound = [layer for layer in seen.rest if layer["bound"] == "memory" and layer["macs"]]
     if held(bound) < LEAST * seen.ms:
         return
     small = not seen.model.quantized
@@ -24,4 +25,5 @@ def look(seen: Evidence) -> Iterator[Finding]:
         apply={"recipe": f"quantize(method=placed, engine={seen.engine_name})", "on": "this"} if small else None,
         layers=named(bound),
         figures={"layers": len(bound), "share": held(bound) / seen.ms, "mb": moved / 1e6},
+        claims=places(bound),
     )

@@ -5,10 +5,9 @@ Decided by the executed graph and its times. The remedy is the engine on which t
 
 from collections.abc import Iterator
 
-from hasten.diagnose.slow import Evidence, Finding, held, named
+from hasten.diagnose.slow import Evidence, Finding, faster, held, named, places
 
 LEAST = 0.05  # share of the call
-FASTER = 1.05
 _OPS = {"Reorder", "ReorderInput", "ReorderOutput"}
 
 
@@ -20,16 +19,16 @@ def look(seen: Evidence) -> Iterator[Finding]:
     ]
     if held(moved) < LEAST * seen.ms:
         return
-    other = min((r for r in seen.others if not r["reason"]), key=lambda r: r["latency_p50_ms"], default=None)
-    faster = other if other and FASTER * other["latency_p50_ms"] < seen.ms else None
+    other = faster(seen)
     yield Finding(
         reason="reorders",
         what=f"{len(moved)} of its layers only bring values into another layout",
         ms=held(moved),
-        remedy=f"{faster['engine']} needs {faster['latency_p50_ms']:.3g} ms for this file"
-        if faster
+        remedy=f"{other['engine']} needs {other['latency_p50_ms']:.3g} ms for this file"
+        if other
         else "keep layers that the engine has in one layout next to each other: no reshape or transpose between them",
-        apply={"engine": faster["engine"]} if faster else None,
+        apply={"engine": other["engine"]} if other else None,
         layers=named(moved),
         figures={"layers": len(moved), "share": held(moved) / seen.ms},
+        claims=places(moved),
     )
