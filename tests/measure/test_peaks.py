@@ -1,5 +1,6 @@
 """What a machine can do at most: measured once, plausible, and never taken from a table."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,9 @@ def test_every_engine_runs_it_in_int8(kind: Kind) -> None:
             assert np.isfinite(session({"x": np.ones((1, *shape), np.float32)})["y"]).all()
 
 
-def test_they_are_measured_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_they_are_measured_once_and_a_peak_is_the_most_that_was_seen(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("HASTEN_CACHE", str(tmp_path))
     monkeypatch.setattr(module, "ROUNDS", 1)
     monkeypatch.setattr(module, "READ_S", 0.02)
@@ -43,8 +46,21 @@ def test_they_are_measured_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert all(GB < rate < 1e5 * GB for rate in found.operations.values())
     assert list(found.read) == list(found.copy) == [*found.holds, "memory"]
     assert all(0.1 * GB < rate < 1e4 * GB for rate in (*found.read.values(), *found.copy.values()))
-    monkeypatch.setattr(module, "_operations", None)
-    assert peaks(1) == found
+    asked = []
+
+    def now(threads: int, only: dict[str, str]) -> tuple[dict[str, float], dict[str, str]]:
+        asked.append(only)
+        return {"f32": 2 * found.operations["f32"], "int8": found.operations["int8"] / 2}, only
+
+    tried = module._operations
+    monkeypatch.setattr(module, "_operations", now)
+    most = dict(found.operations) | {"f32": 2 * found.operations["f32"]}
+    assert peaks(1) == replace(found, operations=most)
+    assert asked == [found.layers]
+    monkeypatch.setattr(module, "_operations", lambda threads, only: ({}, {}))
+    assert peaks(1).operations == most  # remembered, and nothing that is slower replaces it
+    rates, layers = tried(1, {"f32": found.layers["f32"]})
+    assert layers == {"f32": found.layers["f32"]} and rates["f32"] > GB
 
 
 def test_what_is_near_is_read_faster() -> None:

@@ -69,12 +69,20 @@ class Peaks:
 def peaks(threads: int) -> Peaks:
     """Those of this machine with `threads`; measured once for these engines, and remembered.
 
+    The clock of a machine is another from one minute to the next: arithmetic that has been measured before is tried
+    again, on the layer that it was fastest on, and a peak is the most that was ever seen.
+
     Raises:
         MissingError: no engine that runs ONNX is here, or none can run.
     """
     path, key = files.cache_folder() / "peaks.json", _key(threads)
     with quiet():
-        if key not in (known := files.remembered(path)):
+        if key in (known := files.remembered(path)):
+            before = Peaks(**known[key])
+            now, _ = _operations(threads, before.layers)
+            most = {p: max(rate, now.get(p, 0.0)) for p, rate in before.operations.items()}
+            found = replace(before, operations=most)
+        else:
             rates, layers = _operations(threads)
             sizes = levels(threads)
             with Child("hasten.measure.peaks:Memory", cpus=machine.cpus(threads)) as child:
@@ -83,13 +91,16 @@ def peaks(threads: int) -> Peaks:
                 )
             holds = {level: 2 * size * threads for level, size in sizes.items() if level != "memory"}
             found = Peaks(threads, rates, layers, read, copy, holds)
-            known |= {key: found.to_json()}
-            files.write(path, json.dumps(known, indent=1))
-    return Peaks(**known[key])
+        files.write(path, json.dumps(known | {key: found.to_json()}, indent=1))
+    return found
 
 
-def _operations(threads: int) -> tuple[dict[str, float], dict[str, str]]:
-    """The most that any engine here ever makes of any of the networks, by precision; and which one that was."""
+def _operations(threads: int, only: Mapping[str, str] | None = None) -> tuple[dict[str, float], dict[str, str]]:
+    """The most that any engine here makes of any of the networks, by precision; and which one that was.
+
+    Args:
+        only: by precision, the one that is tried; all of them where it is missing.
+    """
     kinds = {n: k for n, k in find.engines().items() if k.takes == "onnx" and not k.missing()}
     if not kinds:
         raise MissingError("no engine that runs ONNX was found", "pip install 'hasten[onnxruntime,openvino]'")
@@ -105,6 +116,8 @@ def _operations(threads: int) -> tuple[dict[str, float], dict[str, str]]:
                     if not setting.fallback and (setting.precision == "f32" or not int8):
                         entrant = Entrant(path, name, vars(replace(setting, threads=threads)))
                         precision = "int8" if int8 else setting.precision
+                        if only is not None and only.get(precision) != _layer(kind, name):
+                            continue
                         with contextlib.suppress(HastenError):  # an engine that fails at it has no peak in it
                             stands.append((precision, kind, stack.enter_context(Stand(entrant, feed))))
         if not stands:
@@ -115,8 +128,12 @@ def _operations(threads: int) -> tuple[dict[str, float], dict[str, str]]:
             rate = operations(kind) / (fastest / 1e3)
             whole = precision != "int8" or stand.facts["int8_share"]  # or this engine runs such a layer in floats
             if whole and rate > best.get(precision, 0.0):
-                best[precision], layers[precision] = rate, f"{kind} on {stand.entrant.engine}"
+                best[precision], layers[precision] = rate, _layer(kind, stand.entrant.engine)
     return best, layers
+
+
+def _layer(kind: Kind, engine: str) -> str:
+    return f"{kind} on {engine}"
 
 
 _SHAPES: Mapping[Kind, tuple[tuple[int, ...], tuple[int, ...]]] = {  # of a sample, and of a layer's weights
