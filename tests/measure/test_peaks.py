@@ -60,7 +60,8 @@ def test_they_are_measured_once_and_a_peak_is_the_most_that_was_seen(
     monkeypatch.setattr(module, "_operations", lambda threads, only: ({}, {}))
     assert peaks(1).operations == most  # remembered, and nothing that is slower replaces it
     rates, layers = tried(1, {"f32": found.layers["f32"]})
-    assert layers == {"f32": found.layers["f32"]} and rates["f32"] > GB
+    assert layers == {"f32": found.layers["f32"]}
+    assert rates["f32"] > GB
 
 
 def test_what_is_near_is_read_faster() -> None:
