@@ -29,6 +29,14 @@ FAULTS = {
         "compress/quantize_aware.py", "bias_correction=False", "bias_correction=True",
         "tests/compress/test_quantize_aware.py::test_the_file_answers_as_the_network_that_was_trained",
     ),
+    "factorize": (
+        "compress/factorize.py", "(kept < energy)", "(kept > energy)",
+        "tests/compress/test_factorize.py::test_a_layer_of_low_rank_loses_nothing",
+    ),
+    "separable": (
+        "compress/_blocks.py", "distance / wanted", "-distance / wanted",
+        "tests/compress/test_separable.py::test_parts_learn_from_their_layer_and_nothing_else_moves",
+    ),
     "simplify": (
         "graph/simplify.py", "_own_biases(graph)\n    opt", "opt",
         "tests/graph/test_simplify.py::test_batch_norm_is_folded_where_exporters_merged_equal_biases",

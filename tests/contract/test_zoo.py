@@ -107,7 +107,9 @@ def test_every_layer_that_is_placed_runs_in_int8(name: str, network: str) -> Non
 @pytest.mark.parametrize("network", NETWORKS)
 def test_what_it_makes_is_exported_and_kept(name: str, network: str, tmp_path: Path) -> None:
     made = applied(name, network)
-    assert isinstance(made, TorchModel), made
+    if isinstance(made, NotApplicable):
+        return  # what it said of that is asked for above
+    assert isinstance(made, TorchModel)
     again = checkpoint.load(checkpoint.save(made, tmp_path / "c"), task(network))
     assert again.digest() == made.digest()
     graph = export(again, task(network).sample())
