@@ -46,12 +46,14 @@ def padded() -> Task:
             self.words = nn.Embedding(WORDS, 16)
             self.query, self.key, self.value = nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 16)
             self.norm, self.head = nn.LayerNorm(16), nn.Linear(16, 4)
+            self.mixed = nn.Sequential(nn.Linear(16, 16), nn.ReLU())
 
         def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:
             x = self.words(tokens)
             hidden = torch.zeros(mask.shape).masked_fill(mask == 0, torch.finfo(torch.float32).min)
             scores = self.query(x) @ self.key(x).transpose(1, 2) / 4 + hidden[:, None]
             x = self.norm(x + torch.softmax(scores, -1) @ self.value(x))
+            x = x + self.mixed(x)
             return {"logits": self.head(x[:, 0])}
 
     torch.manual_seed(0)

@@ -1,65 +1,66 @@
-"""Block-wise distillation: what stands for a layer learns to answer as the layer does, each by itself, all at once.
+"""Blocks of a network that could be left out, and the network without some of them."""
 
-Li et al. 2020, arXiv:1911.13053: every block hears what the original's would hear, so that no error is passed on.
-"""
-
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+import copy
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from hasten.compress._places import Chains, exchanged
-from hasten.compress.heal import Heal
-from hasten.model import TorchModel
-
-if TYPE_CHECKING:
-    from hasten.task import Task
+from hasten.engines.torch import call
+from hasten.model import Arrays
 
 
-class _Beside(nn.Module):
-    """A layer and what will stand for it. The network goes on with the layer while it learns, with the other when it
-    is scored; the distance between the two is what `gap` gives."""
+class Passed(nn.Module):
+    """Gives the first of what it is given."""
 
-    def __init__(self, layer: nn.Module, chain: nn.Module) -> None:
-        super().__init__()
-        self.layer, self.chain, self.gap = layer, chain, nn.Identity()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        made: torch.Tensor = self.chain(x)
-        if not self.training:
-            return made
-        with torch.no_grad():
-            wanted: torch.Tensor = self.layer(x)
-        distance = nn.functional.mse_loss(made.float(), wanted.float())
-        self.gap(distance / wanted.float().var().clamp_min(1e-6))
-        return wanted
+    def forward(self, x: torch.Tensor, *rest: Any, **named: Any) -> torch.Tensor:
+        return x
 
 
-@dataclass
-class _Gaps:
-    """The hint of the training loop: the mean of all distances."""
+def blocks(module: nn.Module, feed: Arrays) -> tuple[dict[str, int], int, dict[str, str]]:
+    """Blocks of several layers that give one tensor of the form of their first input, in the order of their names.
 
-    layers: Sequence[str]
-    module: nn.Module
-
-
-class _Mean(nn.Module):
-    def forward(self, features: Sequence[torch.Tensor], feed: Sequence[torch.Tensor]) -> Any:
-        return torch.stack(list(features)).mean()
-
-
-def learnt(model: TorchModel, chains: Chains, task: "Task", how: Heal) -> Chains:
-    """The chains after they have learnt, with `how`, to answer as the layers that they stand for; all else is still.
-
-    The epoch stays whose network, with all chains in place, does best on validate.
+    Returns:
+        Their multiply-adds for this call; those of the whole network; and why other blocks that run cannot be left out.
     """
-    still = exchanged(model.module, {})
-    for parameter in still.parameters():
-        parameter.requires_grad_(False)
-    pairs: dict[str, nn.Module] = {name: _Beside(still.get_submodule(name), chain) for name, chain in chains.items()}
-    both = replace(model, module=exchanged(still, pairs))
-    hint = _Gaps([f"{name}.gap" for name in chains], _Mean())
-    made = replace(how, teacher=1.0).train(both, task, hint)
-    return {name: cast(nn.Sequential, made.module.get_submodule(name).chain) for name in chains}
+    module = copy.deepcopy(module).eval()
+    counter = FlopCounterMode(display=False)
+    found, why, open_ = dict[str, int](), dict[str, str](), dict[str, int]()
+
+    def before(name: str) -> Any:
+        def hook(layer: nn.Module, given: Any, named: Any) -> None:
+            open_[name] = int(counter.get_total_flops())
+
+        return hook
+
+    def after(name: str) -> Any:
+        def hook(layer: nn.Module, given: Any, named: Any, made: Any) -> None:
+            if not given or not isinstance(given[0], torch.Tensor) or not isinstance(made, torch.Tensor):
+                why[name] = "it takes or gives something else than one tensor"
+            elif given[0].shape != made.shape or given[0].dtype != made.dtype:
+                why[name] = f"it makes {list(made.shape[1:])} of {list(given[0].shape[1:])}"
+            found[name] = found.get(name, 0) + (int(counter.get_total_flops()) - open_[name]) // 2
+
+        return hook
+
+    for name, layer in module.named_modules():
+        if name and any(layer.children()) and any(True for _ in layer.parameters()):
+            layer.register_forward_pre_hook(before(name), with_kwargs=True)
+            layer.register_forward_hook(after(name), with_kwargs=True)
+    with counter:
+        call(module, feed)
+    return {n: macs for n, macs in found.items() if n not in why}, int(counter.get_total_flops()) // 2, why
+
+
+def without(module: nn.Module, names: Iterable[str]) -> nn.Module:
+    """A copy that passes on what these blocks would be given.
+
+    Raises:
+        AttributeError: there is no such block.
+    """
+    made = copy.deepcopy(module)
+    for name in names:
+        made.set_submodule(name, Passed(), strict=True)
+    return made

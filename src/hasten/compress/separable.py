@@ -78,7 +78,7 @@ class Separable(Technique):
         Raises:
             NotApplicable: no convolution would need fewer multiply-adds; says why, of each.
         """
-        from hasten.compress._blocks import learnt
+        from hasten.compress._beside import learnt
         from hasten.compress._low_rank import empty, filled
         from hasten.compress._places import Chains, places, replaced
 
