@@ -5,7 +5,7 @@ can build it again without its weights.
 """
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hasten.engines.torch import call
 from hasten.errors import InputError, NotApplicable
-from hasten.model import TorchModel
+from hasten.model import Arrays, TorchModel
 
 if TYPE_CHECKING:
     from hasten.task import Task
@@ -63,18 +63,10 @@ class Place:
 
 def places(model: TorchModel, task: "Task") -> tuple[list[Place], dict[str, str]]:
     """Convolutions of one group and linear layers, in the order in which they run; and why the others are none."""
-    data, size = task.sample(), 2 if model.signature.batch else model.signature.fixed_batch
-    inputs = {t.name: data.inputs[t.name] for t in model.signature.inputs}
-    feed = {name: np.ascontiguousarray(np.resize(a, (size, *a.shape[1:]))) for name, a in inputs.items()}
-    module = copy.deepcopy(model.module).eval()
-    seen: dict[str, tuple[int, ...]] = {}
-    layers: dict[str, nn.Module] = {
-        n: x for n, x in module.named_modules() if any(p.ndim > 1 for p in x.parameters(False))
-    }
-    hooks = [layer.register_forward_hook(_shape(name, seen)) for name, layer in layers.items()]
+    module, feed = copy.deepcopy(model.module).eval(), sample(model, task)
+    layers = {n: x for n, x in module.named_modules() if any(p.ndim > 1 for p in x.parameters(recurse=False))}
     wanted = call(module, feed)
-    for handle in hooks:
-        handle.remove()
+    seen = ran(module, feed, layers)
     fixed = {name: reason for name, layer in layers.items() if (reason := _why_fixed(module, name, layer, seen))}
     able = [name for name in seen if name not in fixed]
 
@@ -90,6 +82,33 @@ def places(model: TorchModel, task: "Task") -> tuple[list[Place], dict[str, str]
         fixed |= {n: "forward reads more of it than its answer" for n in able if not same([n])}
     kept = [n for n in seen if n not in fixed]
     return [Place(n, model.module.get_submodule(n), seen[n], _macs(layers[n], seen[n])) for n in kept], fixed  # type: ignore[arg-type]
+
+
+def sample(model: TorchModel, task: "Task") -> Arrays:
+    """What one small call is fed with."""
+    data, size = task.sample(), 2 if model.signature.batch else model.signature.fixed_batch
+    inputs = {t.name: data.inputs[t.name] for t in model.signature.inputs}
+    return {name: np.ascontiguousarray(np.resize(a, (size, *a.shape[1:]))) for name, a in inputs.items()}
+
+
+def ran(module: nn.Module, feed: Arrays, names: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """Those of these layers that forward calls, in the order in which it does, and the shape that each is given."""
+    seen: dict[str, tuple[int, ...]] = {}
+
+    def noted(name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...], Any], None]:
+        def hook(layer: nn.Module, given: tuple[torch.Tensor, ...], made: Any) -> None:
+            if given:
+                seen.setdefault(name, tuple(given[0].shape))
+
+        return hook
+
+    hooks = [module.get_submodule(name).register_forward_hook(noted(name)) for name in names]
+    try:
+        call(module, feed)
+    finally:
+        for handle in hooks:
+            handle.remove()
+    return seen
 
 
 def exchanged(module: nn.Module, chains: Mapping[str, nn.Module]) -> nn.Module:
@@ -153,14 +172,6 @@ def built(module: nn.Module, layers: Mapping[str, Sequence[Sequence[Any]]]) -> n
                 "build the network that was compressed",
             ) from fault
     return exchanged(module, chains)
-
-
-def _shape(name: str, seen: dict[str, tuple[int, ...]]) -> Callable[[nn.Module, tuple[torch.Tensor, ...], Any], None]:
-    def hook(layer: nn.Module, given: tuple[torch.Tensor, ...], made: Any) -> None:
-        if given:
-            seen.setdefault(name, tuple(given[0].shape))
-
-    return hook
 
 
 def _why_fixed(module: nn.Module, name: str, layer: nn.Module, seen: Mapping[str, Any]) -> str:
