@@ -2,13 +2,16 @@
 
 import json
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from trainable import convolutions, quadrants
 
+from hasten import find
 from hasten.cli import main
-from hasten.compare import compare
+from hasten.compare import FEWEST, QUICK, SHARED, _quick, compare
 from hasten.errors import InputError, UsageError
 from hasten.recipe import Recipe
 from hasten.report.comparison import comparison_tables
@@ -177,3 +180,15 @@ def test_the_command(task: Task, tmp_path: Path, capsys: pytest.CaptureFixture[s
     capsys.readouterr()
     assert main([*words, "--resume", "--zoo", str(tmp_path)]) == 3
     assert "has no task file" in capsys.readouterr().err
+
+
+def test_what_trains_shares_the_samples_of_a_quick_comparison() -> None:
+    """Of the table of everything each has fewer; one alone has as many as a quick comparison gives at most."""
+    whole = quadrants(convolutions)
+    one = {name: find.technique(name) for name in ("prune", "simplify")}
+    assert _quick(one, whole).at_most["train"] == QUICK.at_most["train"]
+    every = find.techniques()
+    training = sum("train" in p.needs for kind in every.values() for p in kind.presets(whole, 1))
+    assert training > 7
+    assert FEWEST <= _quick(every, whole).at_most["train"] <= SHARED / training
+    assert _quick(every, replace(whole, train=None)).at_most["train"] == QUICK.at_most["train"]

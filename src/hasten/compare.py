@@ -41,6 +41,7 @@ class Extent:
 
 FULL = Extent(6, {})
 QUICK = Extent(3, {"train": 25_600, "validate": 2_500})
+SHARED, FEWEST = 180_000, 4_096  # samples an epoch of all that trains in a quick comparison, together; and of each
 GLANCE = Extent(1, {"train": 1_024, "calibrate": 128, "validate": 256, "test": 256})  # at the networks of a zoo
 
 
@@ -88,9 +89,9 @@ def compare(
     """
     require()
     progress, output, budget = progress or Silent(), Path(output).absolute(), Budget(max_drop)
-    extent = QUICK if quick else FULL
     kinds = {name: find.technique(name) for name in techniques} or find.techniques()
     own = [str(Recipe.parse(r)) for r in recipes]
+    extent = _quick(kinds, task) if quick else FULL
     task = replace(task, at_most={**extent.at_most, **task.at_most})
     progress.stage("reading the model and its data")
     check(task)
@@ -147,6 +148,14 @@ def compare(
         files.write(bench.shop.result, json.dumps(result, indent=1, allow_nan=False))
         bench.shop.store.finish()
     return result
+
+
+def _quick(kinds: Mapping[str, type[Technique]], task: Task) -> Extent:
+    """The more techniques train, the fewer samples each has: what is quick stays so when a file is added."""
+    tried = [preset for kind in kinds.values() for preset in kind.presets(task, QUICK.epochs)]
+    training = sum("train" in preset.needs for preset in tried if not _lacks(preset, task))
+    samples = max(FEWEST, min(QUICK.at_most["train"], SHARED // max(1, training)))
+    return replace(QUICK, at_most={**QUICK.at_most, "train": samples})
 
 
 @contextmanager
