@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 import numpy as np
 
-from hasten.errors import ContractError, InputError, MissingError
+from hasten.errors import ContractError, InputError, MissingError, NotApplicable
 from hasten.model import Model, OnnxModel, Signature, TorchModel
 from hasten.provenance import carry, missing_names
 
@@ -79,6 +79,11 @@ class Technique(ABC):
             InputError: the edit does not fit the module.
         """
         raise InputError(f"{cls.__name__} changes no structure", "the plan is not one that hasten wrote")
+
+    def nothing(self, untouched: Mapping[str, str], otherwise: str) -> NotApplicable:
+        """To be raised where no layer can be worked on: why, of each; `otherwise` where there is not one."""
+        said = "; ".join(f"{name}: {reason}" for name, reason in untouched.items())
+        return NotApplicable(f"{self} has nothing to do: {said or otherwise}")
 
     def signature(self, before: Signature) -> Signature:
         """The signature it leaves; the same unless a technique declares another."""

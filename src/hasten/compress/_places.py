@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from hasten.engines.torch import call
-from hasten.errors import InputError, NotApplicable
+from hasten.errors import InputError
 from hasten.model import Arrays, TorchModel
 
 if TYPE_CHECKING:
@@ -128,8 +128,7 @@ def replaced(step: "Technique", model: TorchModel, chains: Chains, untouched: Ma
         NotApplicable: there is no chain.
     """
     if not chains:
-        said = "; ".join(f"{name}: {reason}" for name, reason in untouched.items())
-        raise NotApplicable(f"{step} has nothing to do: {said or 'there is no convolution and no linear layer'}")
+        raise step.nothing(untouched, "there is no convolution and no linear layer")
     made_of = {name: described(chain) for name, chain in chains.items()}
     made = replace(model, module=exchanged(model.module, chains))
     return made.edited(type(step).__module__.rpartition(".")[2], {"layers": made_of, "untouched": dict(untouched)})

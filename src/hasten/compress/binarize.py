@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from hasten.compress.heal import Heal
-from hasten.errors import NotApplicable, UsageError
+from hasten.errors import UsageError
 from hasten.model import Model, TorchModel
 from hasten.technique import Technique
 
@@ -72,8 +72,7 @@ class Binarize(Technique):
         inner = names[1:-1]
         untouched |= dict.fromkeys([n for n in names if n not in inner], "it is the first or the last layer")
         if not inner:
-            said = "; ".join(f"{name}: {reason}" for name, reason in untouched.items())
-            raise NotApplicable(f"{self} has nothing to do: {said or 'there is no convolution and no linear layer'}")
+            raise self.nothing(untouched, "there is no convolution and no linear layer")
         how = Heal(self.epochs, self.lr, seed=self.seed) if self.epochs else None
         made = held(model, {name: Signs(self.values == "three") for name in inner}, task, how)
         return made.edited("binarize", {"layers": inner, "untouched": untouched})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from hasten.compress.heal import Heal
-from hasten.errors import InputError, NotApplicable, UsageError
+from hasten.errors import InputError, UsageError
 from hasten.model import Arrays, Model, TorchModel
 from hasten.technique import Technique
 
@@ -91,8 +91,7 @@ class DropLayers(Technique):
             if _apart(name, gone):
                 untouched[name] = f"it is {macs / whole:.0%} of the multiply-adds, more than may still go"
         if not gone:
-            said = "; ".join(f"{name}: {reason}" for name, reason in untouched.items())
-            raise NotApplicable(f"{self} has nothing to do: {said or 'there is no block of several layers'}")
+            raise self.nothing(untouched, "there is no block of several layers")
         made = replace(model, module=without(model.module, gone))
         made = made.edited("drop_layers", {"gone": gone, "untouched": untouched})
         return Heal(self.epochs, self.lr, seed=self.seed).train(made, task) if self.epochs else made

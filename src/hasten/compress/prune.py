@@ -9,7 +9,7 @@ import numpy as np
 
 from hasten.compress._resize import changed, resized
 from hasten.compress.heal import Heal
-from hasten.errors import NotApplicable, UsageError
+from hasten.errors import UsageError
 from hasten.model import Model, TorchModel
 from hasten.technique import Technique
 
@@ -97,8 +97,7 @@ class Prune(Technique):
                 if self.epochs:
                     made = Heal(self.epochs, self.lr, seed=self.seed).train(made, task)
         if made is model:
-            said = "; ".join(f"{name}: {reason}" for name, reason in fixed.items())
-            raise NotApplicable(f"{self} has nothing to do: {said or 'there is no layer with channels'}")
+            raise self.nothing(fixed, "there is no layer with channels")
         untouched = {name: why for name, why in fixed.items() if channels.sizes.get(name) == whole.get(name)}
         return made.edited("prune", {"sizes": changed(model.module, made.module), "untouched": untouched})
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from hasten.compress.heal import Heal
-from hasten.errors import NotApplicable, UsageError
+from hasten.errors import UsageError
 from hasten.model import Model, TorchModel
 from hasten.technique import Technique
 
@@ -88,8 +88,7 @@ class Sparsify(Technique):
             untouched |= {name: f"its {n} inputs are no multiple of {OF_FOUR}" for name, n in uneven.items()}
             names = [name for name in names if name not in uneven]
         if not names:
-            said = "; ".join(f"{name}: {reason}" for name, reason in untouched.items())
-            raise NotApplicable(f"{self} has nothing to do: {said or 'there is no convolution and no linear layer'}")
+            raise self.nothing(untouched, "there is no convolution and no linear layer")
         made = model
         how = Heal(self.epochs, self.lr, seed=self.seed) if self.epochs else None
         for step in range(self.steps):
