@@ -11,9 +11,9 @@ import numpy as np
 
 from hasten import files
 from hasten.data import Data
+from hasten.drop import paired_drop
 from hasten.errors import HastenError, InputError
 from hasten.measure.stand import Stand
-from hasten.metric import paired_drop
 from hasten.model import Arrays
 from hasten.search.trial import scoring
 from hasten.search.workshop import Workshop

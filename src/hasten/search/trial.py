@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self
 
+from hasten.drop import Drop
 from hasten.measure.latency import Latency, Speedup
-from hasten.metric import Drop
 
 Status = Literal["pending", "baseline", "kept", "rejected", "failed"]
 
