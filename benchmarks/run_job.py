@@ -2,9 +2,9 @@
 
     python benchmarks/run_job.py
 
-The fashion net in INT8. 100,000 prepared arrays against the engine's own best throughput, taken in the same way right before
+The fashion net in INT8. 100,000 prepared arrays against the engine's own best throughput, taken in the same way before
 and after; 10,000 PNG files against what the CPU time of decoding, preparing and answering allows on these cores; by how
-much the memory of all processes grows in the job; then 20 kills at random moments, with one sample in a thousand corrupt.
+much the memory of all processes grows; then 20 kills at random moments, with one sample in a thousand corrupt.
 """
 
 import contextlib

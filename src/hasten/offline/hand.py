@@ -33,7 +33,8 @@ class Hand:
         skip: dict[int, str] = {}
         for turn in range(_TRIES):
             try:
-                return self._call("shard", places, path=str(path), skip={str(p): why for p, why in skip.items()})
+                told = {str(p): why for p, why in skip.items()}
+                return dict(self._call("shard", places, path=str(path), skip=told))
             except ChildDied:
                 guilty = self._guilty(list(range(len(places))), places, skip)
                 if not guilty and turn == _TRIES - 1:
