@@ -1,6 +1,7 @@
 """A job on a cluster: Ray Data hands shards to actors that hold one worker each, and replaces those that die."""
 
 import json
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,9 @@ from typing import Any
 from hasten.errors import InputError, MissingError
 from hasten.offline.hand import Hand
 from hasten.offline.inputs import Place
+
+CONNECT_S = 5.0
+STARTS = 3  # of a cluster of its own: Ray gives itself 30 s, which is little beside other work
 
 
 def answers(
@@ -69,10 +73,17 @@ def _ray(address: str) -> Any:
         import ray.data
     except ImportError as fault:
         raise MissingError("Ray is not installed", "pip install 'hasten[ray]'") from fault
-    try:
-        ray.init(address=address or "local", include_dashboard=False, log_to_driver=False, configure_logging=False)
-    except Exception as fault:  # ConnectionError and others
-        raise InputError(
-            f"there is no Ray cluster at {address or 'hand'} ({fault})", "start one: ray start --head"
-        ) from fault
+    host, _, port = address.partition(":")
+    for left in reversed(range(1 if address else STARTS)):
+        try:
+            if port.isdigit():  # Ray itself would wait for minutes
+                socket.create_connection((host, int(port)), CONNECT_S).close()
+            ray.init(address=address or "local", include_dashboard=False, log_to_driver=False, configure_logging=False)
+        except Exception as fault:  # ConnectionError and others
+            ray.shutdown()
+            if not left:
+                where = address or "this machine"
+                raise InputError(f"there is no Ray cluster at {where} ({fault})", "ray start --head") from fault
+        else:
+            break
     return ray
