@@ -135,6 +135,13 @@ def seed(text: str) -> int:
     return int(text)
 
 
+def count(text: str) -> int:
+    """How many: 0 and up."""
+    if not re.fullmatch(r"\d{1,12}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 up")
+    return int(text)
+
+
 def new_file(text: str) -> Path:
     """A file that can be written when the work is done: seen to before it begins."""
     path = Path(text)
