@@ -46,6 +46,8 @@ def diff_tables(result: Mapping[str, Any]) -> "list[RenderableType]":
     if result["worst"]:
         title = f"the worst of {result['layers']} layers, on {result['layer_samples']} samples"
         shown.append(filled(title, LAYERS, result["worst"]))
+    elif result["layers"]:
+        shown.append(f"none of {result['layers']} layers differs by itself at all")
     for key, side in sides.items():
         alone = result["without_partner"][key]
         if alone["count"]:

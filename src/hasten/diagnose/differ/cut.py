@@ -154,12 +154,12 @@ def reads(node: onnx.NodeProto) -> list[str]:
 
 
 def renamed(node: onnx.NodeProto, prefix: str, kept: Collection[str]) -> onnx.NodeProto:
-    """A copy whose tensors, and those inside its bodies, begin with `prefix`, but for the weights `kept`."""
+    """A copy whose tensors, and those inside its bodies, begin with `prefix`, but for those `kept`."""
     made = onnx.NodeProto()
     made.CopyFrom(node)
     made.name = f"{prefix}{node.name}" if node.name else ""
-    made.input[:] = [name if not name or name in kept else prefix + name for name in made.input]
-    made.output[:] = [name and prefix + name for name in made.output]
+    for names in (made.input, made.output):
+        names[:] = [name if not name or name in kept else prefix + name for name in names]
     for body in bodies(made):
         own = set(kept) - {w.name for w in body.initializer}
         for value in (*body.input, *body.output, *body.initializer, *body.value_info):

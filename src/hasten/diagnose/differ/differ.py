@@ -13,10 +13,9 @@ from hasten.diagnose.differ.layers import Layer, Trace, Walk, pieces
 from hasten.diagnose.differ.pairs import Pairs
 from hasten.diagnose.differ.result import Cause, Difference, Output
 from hasten.diagnose.differ.runner import Runs
-from hasten.diagnose.differ.side import Side
+from hasten.diagnose.differ.side import TOLERANCES, Side
 from hasten.diagnose.differ.together import Rows, Together
 from hasten.errors import InputError
-from hasten.golden import SHARES
 from hasten.model import Arrays, Signature, Tensor
 from hasten.search.progress import Progress, Silent
 
@@ -46,7 +45,7 @@ def differ(
         MissingError: an engine that is not here.
     """
     ref, other = (b, a) if b.width < a.width else (a, b)
-    allowed = max(SHARES[side.precision] for side in (a, b)) if tolerance is None else tolerance
+    allowed = max(TOLERANCES[side.precision] for side in (a, b)) if tolerance is None else tolerance
     return _Comparison((ref, other), samples.spread(SAMPLES), scratch, allowed, progress or Silent()).made()
 
 

@@ -61,8 +61,8 @@ class Difference:
 
     @property
     def worst(self) -> list[Layer]:
-        """The largest errors of their own first."""
-        return sorted(self.layers, key=lambda layer: -layer.own)[:WORST]
+        """Of those that have errors of their own, the largest first."""
+        return sorted((layer for layer in self.layers if layer.own > 0), key=lambda layer: -layer.own)[:WORST]
 
     @property
     def verdict(self) -> str:

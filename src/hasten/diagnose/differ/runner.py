@@ -14,8 +14,9 @@ import onnx
 from hasten import find
 from hasten.child import Child, ChildDied
 from hasten.data import Data
-from hasten.engine import Engine
+from hasten.engine import Engine, Session
 from hasten.errors import InputError
+from hasten.measure.accuracy import cut
 from hasten.model import Arrays, OnnxFile, OnnxModel
 
 SAMPLES = 8  # a call, where the batch is free
@@ -39,12 +40,10 @@ class Runner:
 
     def answers(self, model: str, engine: str, settings: Mapping[str, Any], data: str, out: str) -> list[str]:
         """A file's answers to all samples of a folder of .npy."""
-        from hasten.stage import answer
-
         file = OnnxFile(Path(model), OnnxModel.load(model).signature)
         with find.engine(engine)(**settings).compile(file) as session:
-            parts = [answer(session, feed) for feed in Data.load(data).batches(SAMPLES)]
-        return _saved(joined(parts), Path(out))
+            found = answered(session, Data.load(data))
+        return _saved(found, Path(out))
 
     def bundled(self, folder: str, data: str, out: str) -> list[str]:
         """A bundle's outputs for all prepared samples of a folder of .npy."""
@@ -53,6 +52,21 @@ class Runner:
         with Bundle.load(folder, verify=False) as bundle:
             parts = [bundle.infer(feed) for feed in Data.load(data).batches(SAMPLES)]
         return _saved(joined(parts), Path(out))
+
+
+def answered(session: Session, samples: Data) -> dict[str, np.ndarray]:
+    """A session's answers to all samples, some at a time; a fixed batch is filled up with the first ones.
+
+    Raises:
+        InputError: as `joined`, or the engine fails.
+    """
+    free, parts = session.signature.batch is not None, []
+    size = SAMPLES if free else session.signature.fixed_batch
+    for start in range(0, len(samples), size):
+        count = min(size, len(samples) - start)
+        found = session(cut(samples, start, count if free else size))
+        parts.append({name: array[:count] if array.ndim else array for name, array in found.items()})
+    return joined(parts)
 
 
 def joined(parts: Sequence[Arrays]) -> dict[str, np.ndarray]:

@@ -4,19 +4,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from hasten.bundle import Bundle
 from hasten.data import Data
-from hasten.diagnose.differ.runner import SAMPLES, Runs, joined
+from hasten.diagnose.differ.runner import Runs, answered
 from hasten.diagnose.differ.stages import merged
 from hasten.engine import Engine, available
 from hasten.errors import InputError, MissingError, UsageError
 from hasten.golden import SHARES
 from hasten.model import OnnxModel, Signature, TorchModel
-from hasten.stage import answer
 from hasten.task import Task
 
-_WIDTH = ("f32", "bf16", "i8")  # of precisions, the widest first
+TOLERANCES = SHARES | {"f16": 2.0**-7}  # shares of the largest magnitude, by precision; f16: 16 spacings, as for bf16
+_WIDTH = ("f32", "f16", "bf16", "i8")  # of precisions, the widest first
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,12 @@ class Side:
 
     @property
     def precision(self) -> str:
-        """The narrowest that it computes in: f32, bf16, i8."""
-        if self.model is not None and self.model.quantized:
-            return "i8"
-        return self.engine.precision if self.engine.precision in SHARES else "bf16"
+        """The narrowest that it computes in: f32, f16, bf16, i8."""
+        own = self.engine.precision if self.engine.precision in _WIDTH else "bf16"
+        if self.model is None:
+            return own
+        stored = "i8" if self.model.quantized else "f16" if _half(self.model) else own
+        return max(own, stored, key=_WIDTH.index)
 
     @property
     def width(self) -> tuple[int, bool]:
@@ -61,8 +64,7 @@ class Side:
         """
         if self.torch is not None:
             with self.engine.compile(self.torch) as session:
-                parts = [answer(session, feed) for feed in samples.batches(SAMPLES)]
-            return joined(parts)
+                return answered(session, samples)
         if self.bundle is not None:
             return runs.bundled(self.bundle, samples)
         assert self.model is not None
@@ -120,6 +122,11 @@ def golden_samples(bundle: Bundle) -> Data:
         for t in bundle.signature.inputs
     }
     return Data({name: np.concatenate(arrays) for name, arrays in stored.items()})
+
+
+def _half(model: OnnxModel) -> bool:
+    """Whether it has weights in 16 bits."""
+    return any(w.data_type == onnx.TensorProto.FLOAT16 for w in model.proto.graph.initializer)
 
 
 def _first() -> Engine:
