@@ -9,7 +9,7 @@ import numpy as np
 from hasten.data import Data
 from hasten.diagnose.differ.cut import Graph
 from hasten.diagnose.differ.distance import agreement, distance
-from hasten.diagnose.differ.layers import Layer, Trace, Walk, pieces
+from hasten.diagnose.differ.layers import Layer, Trace, Walk
 from hasten.diagnose.differ.pairs import Pairs
 from hasten.diagnose.differ.result import Cause, Difference, Output
 from hasten.diagnose.differ.runner import Runs
@@ -62,32 +62,31 @@ class _Comparison:
         self.samples = (_cast(samples, ref), _cast(samples, other, self.inputs))
 
     def made(self) -> Difference:
-        self.progress.stage("outputs")
-        answers = [self._answers(place) for place in (0, 1)]
-        rows = [(o, r, answers[1][o], answers[0][r]) for o, r in self.outputs.items()]
-        outputs = tuple(_output(*row) for row in rows)
-        same = all(output.error <= self.tolerance for output in outputs)
-        size = _batch([side.signature for side in self.sides])
-        count = len(self.samples[0])
-        for side in self.sides:
-            if side.model is None or size is None:
-                why = f"{side.name}: {side.why}" if side.model is None else "their batches are fixed, and not the same"
+        with ExitStack() as stack:
+            kinds = list(dict.fromkeys(side.layers for side in self.sides))  # a child for each, whatever it runs
+            opened = [stack.enter_context(Runs(kind, self.scratch / str(i))) for i, kind in enumerate(kinds)]
+            runs = [opened[kinds.index(side.layers)] for side in self.sides]
+            self.progress.stage("outputs")
+            answers = [self._answers(place, runs[place]) for place in (0, 1)]
+            rows = [(o, r, answers[1][o], answers[0][r]) for o, r in self.outputs.items()]
+            outputs = tuple(_output(*row) for row in rows)
+            same = all(output.error <= self.tolerance for output in outputs)
+            size, count = _batch([side.signature for side in self.sides]), len(self.samples[0])
+            closed = next((side for side in self.sides if side.model is None), None)
+            if size is None or closed is not None:
+                why = f"{closed.name}: {closed.why}" if closed else "their batches are fixed, and not the same"
                 cause: Cause = "none" if same else "unknown"
                 return Difference(*self.sides, self.tolerance, (count, 0), outputs, cause, why=why)
-        assert size is not None
-        chosen = _chosen([row[2:] for row in rows], count, size, self.sides[0].signature.batch is not None)
-        with ExitStack() as stack:
-            runs = [stack.enter_context(Runs(side.layers, self.scratch / f"layers{i}"))
-                    for i, side in enumerate(self.sides)]  # fmt: skip
+            free = self.sides[0].signature.batch is not None
+            chosen = _chosen([row[2:] for row in rows], count, size, free)
             return self._layered(outputs, same, answers, chosen, runs)
 
-    def _answers(self, place: int) -> dict[str, np.ndarray]:
+    def _answers(self, place: int, runs: Runs) -> dict[str, np.ndarray]:
         """In memory, of one side for all samples."""
-        side = self.sides[place]
-        with Runs(side.engine, self.scratch / f"whole{place}") as runs:
-            found = {name: np.array(a) for name, a in side.answers(runs, self.samples[place]).items()}
-            runs.clear()
-        return found
+        found = self.sides[place].answers(runs, self.samples[place])
+        kept = {name: np.array(array) for name, array in found.items()}
+        runs.clear()
+        return kept
 
     def _layered(
         self,
@@ -105,30 +104,38 @@ class _Comparison:
         layers = tuple(Walk(pairs, ref, other, self.tolerance, self.progress).layers())
         cause: Cause = "none" if same else "layer"
         row, on_ref, why = None, False, ""
-        if not same and all(layer.own <= self.tolerance for layer in layers):
-            self.progress.stage("no layer differs by itself: looking at them together")
-            cause, row, on_ref, why = self._together(pairs, (ref, other), layers, answers)
+        if not same:
+            first = next((layer for layer in layers if layer.own > self.tolerance), None)
+            self.progress.stage("looking at layers together")
+            cause, row, on_ref, why = self._together(pairs, (ref, other), first, answers)
         counts = (len(self.samples[0]), len(chosen))
         return Difference(
             *self.sides, self.tolerance, counts, outputs, cause, layers, row, on_ref, pairs.free(), why
         )  # fmt: skip
 
     def _together(
-        self, pairs: Pairs, traces: tuple[Trace, Trace], layers: Sequence[Layer], answers: Sequence[Arrays]
+        self, pairs: Pairs, traces: tuple[Trace, Trace], first: Layer | None, answers: Sequence[Arrays]
     ) -> tuple[Cause, Together | None, bool, str]:
-        """What makes outputs differ where no layer does: lost between torch and its export, fused, or added up."""
+        """Why outputs differ: a layer, unless only the reference as a whole is at odds with its own; or, where there is
+        none, what was lost between torch and its export, fused, or added up.
+        """
         ref, other = traces
+        back = Rows(pairs.swapped().of, other, ref)
         try:
+            if first is not None:
+                itself = Rows({t: t for t in back.of}, ref, ref)
+                place = itself.place(first.partner)
+                sound = place is None or itself.error(place, place) <= self.tolerance
+                row = None if sound else back.find(self.tolerance)
+                return ("fusing", row, True, "") if row is not None else ("layer", None, False, "")
             if any(self._exported(place, traces[place], answers[place]) for place in (0, 1)):
                 return "export", None, False, ""
-            row = Rows(pairs, ref, other, [layer.piece for layer in layers]).find(self.tolerance)
-            if row is not None:
-                return "fusing", row, False, ""
-            back = pairs.swapped()
-            row = Rows(back, other, ref, pieces(ref.graph, list(back.of))).find(self.tolerance)
-            return ("fusing", row, True, "") if row is not None else ("sum", None, False, "")
+            for rows in (Rows(pairs.of, ref, other), back):
+                if (row := rows.find(self.tolerance)) is not None:
+                    return "fusing", row, rows is back, ""
+            return "sum", None, False, ""
         except InputError as fault:
-            return "unknown", None, False, str(fault)
+            return ("unknown" if first is None else "layer"), None, False, str(fault)
 
     def _exported(self, place: int, trace: Trace, answers: Arrays) -> bool:
         """Whether torch differs from the export whose layers stand for it."""

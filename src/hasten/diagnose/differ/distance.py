@@ -1,11 +1,14 @@
 """How far two arrays are apart: at most, relative to the largest magnitude; as a cosine; and in what they decide."""
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 MOST = 1e9  # stands for anything larger, and for NaN or infinity where the reference has neither
 MASK, GAP = 1e4, 1e3  # magnitudes from MASK on, and GAP times above all others, are a mask's: no scale for the rest
+_PIECE = 1 << 18  # values looked at together, so that memory stays bounded
 
 
 @dataclass(frozen=True)
@@ -26,41 +29,66 @@ def distance(came: np.ndarray, right: np.ndarray) -> Distance:
     """Of `came` from the reference `right`; equal infinities, and NaN at the same place, are no difference."""
     if came.shape != right.shape:
         return Distance(MOST, MOST, 0.0)
+    a, b = came.reshape(-1), right.reshape(-1)
     if right.dtype.kind not in "fV":
-        apart = came != right
-        gap = np.abs(came.astype(np.float64) - right.astype(np.float64)).max(initial=0.0)
-        share = float(np.count_nonzero(apart)) / max(1, right.size)
+        share = float(np.count_nonzero(a != b)) / max(1, b.size)
+        gap = np.abs(a.astype(np.float64) - b.astype(np.float64)).max(initial=0.0)
         return Distance(float(gap), share, 1.0 - share)
-    here, there = came.astype(np.float64), right.astype(np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):
-        gap = np.abs(here - there)
-        same = (here == there) | (np.isnan(here) & np.isnan(there))
-    gap = np.where(same, 0.0, np.nan_to_num(gap, nan=MOST, posinf=MOST))
-    size = np.where(np.isfinite(there), np.abs(there), 0.0)
-    by = np.maximum(size, scale(size))
-    error = np.divide(gap, by, out=(gap > 0).astype(np.float64), where=by > 0)
-    return Distance(_bounded(gap.max(initial=0.0)), _bounded(error.max(initial=0.0)), cosine(here, there))
+    usual, top = scale(b), _largest(b)
+    largest = (_largest(a) or 1.0, top or 1.0)  # by which both are divided, so that squares do not overflow
+    most = error = across = here = there = 0.0
+    for start in range(0, b.size, _PIECE):
+        one, two = (x[start : start + _PIECE].astype(np.float64) for x in (a, b))
+        with np.errstate(invalid="ignore", over="ignore"):
+            gap = np.abs(one - two)
+        if not math.isfinite(gap.max()):
+            gap = _mended(gap, one, two)
+            one, two = (np.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0) for x in (one, two))
+        worst = float(gap.max())
+        most = max(most, worst)
+        if usual < top:
+            error = max(error, float((gap / np.maximum(np.abs(two), usual)).max()))
+        elif worst:
+            error = max(error, worst / usual if usual else 1.0)
+        one /= largest[0]
+        two /= largest[1]
+        across, here, there = across + float(one @ two), here + float(one @ one), there + float(two @ two)
+    lengths = math.sqrt(here * there)
+    cosine = max(-1.0, min(1.0, across / lengths)) if lengths else float(here == there)
+    return Distance(min(most, MOST), min(error, MOST), cosine)
 
 
-def scale(size: np.ndarray) -> float:
-    """The largest of these magnitudes, unless that is only how a mask is written."""
-    largest = float(size.max(initial=0.0))
+def scale(right: np.ndarray) -> float:
+    """The largest magnitude of a flat array, unless that is only how a mask is written."""
+    largest = _largest(right)
     if largest < MASK:
         return largest
-    large = size >= MASK
-    rest = float(size[~large].max(initial=0.0))
-    return rest if 0 < GAP * rest <= float(size[large].min()) else largest
+    rest, least = 0.0, largest
+    for part in _parts(right):
+        size = np.abs(part[np.isfinite(part)].astype(np.float64))
+        rest = max(rest, float(size[size < MASK].max(initial=0.0)))
+        least = min(least, float(size[size >= MASK].min(initial=np.inf)))
+    return rest if 0 < GAP * rest <= least else largest
 
 
-def cosine(here: np.ndarray, there: np.ndarray) -> float:
-    good = np.isfinite(here) & np.isfinite(there)
-    a, b = np.where(good, here, 0.0).ravel(), np.where(good, there, 0.0).ravel()
-    for x in (a, b):
-        x /= np.abs(x).max(initial=0.0) or 1.0
-    lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
-    if lengths:
-        return float(np.clip(a @ b / lengths, -1.0, 1.0))
-    return 1.0 if not a.any() and not b.any() else 0.0
+def _mended(gap: np.ndarray, here: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Nothing where both are the same infinity or NaN, MOST where only one of them is."""
+    same = (here == there) | (np.isnan(here) & np.isnan(there))
+    return np.where(same, 0.0, np.nan_to_num(gap, nan=MOST, posinf=MOST))
+
+
+def _largest(flat: np.ndarray) -> float:
+    """Of the finite magnitudes."""
+    return max(map(_top, _parts(flat)), default=0.0)
+
+
+def _top(part: np.ndarray) -> float:
+    top = max(float(part.max()), -float(part.min()))
+    return top if math.isfinite(top) else float(np.abs(part[np.isfinite(part)].astype(np.float64)).max(initial=0.0))
+
+
+def _parts(flat: np.ndarray) -> Iterator[np.ndarray]:
+    return (flat[start : start + _PIECE] for start in range(0, flat.size, _PIECE))
 
 
 def agreement(came: np.ndarray, right: np.ndarray) -> float | None:
@@ -75,7 +103,3 @@ def agreement(came: np.ndarray, right: np.ndarray) -> float | None:
     if right.ndim < 2 or right.shape[-1] < 2:
         return None
     return float((came.argmax(-1) == right.argmax(-1)).mean())
-
-
-def _bounded(value: float) -> float:
-    return float(min(value, MOST))

@@ -4,7 +4,7 @@ A row of layers is run as one file, and then cut, each layer fed what the one be
 what the engine made of them together is the cause. Bisection finds the shortest such row.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +12,7 @@ from onnx import helper
 
 from hasten.diagnose.differ.cut import Piece
 from hasten.diagnose.differ.distance import distance
-from hasten.diagnose.differ.layers import Trace
-from hasten.diagnose.differ.pairs import Pairs
+from hasten.diagnose.differ.layers import Trace, pieces
 from hasten.model import Arrays
 
 CLEAR = 4.0  # times the error of the layers cut that they have together, for fusing to be the cause
@@ -31,12 +30,17 @@ class Together:
 class Rows:
     """Rows of neighbouring pieces of one graph, fed what the reference has."""
 
-    def __init__(self, pairs: Pairs, ref: Trace, other: Trace, whole: Sequence[Piece]) -> None:
+    def __init__(self, of: Mapping[str, str], ref: Trace, other: Trace) -> None:
         """
         Args:
-            whole: the pieces of `other`, in its order.
+            of: tensors of `other`, at which it is cut -> those of the reference.
         """
-        self.of, self.ref, self.other, self.whole = pairs.of, ref, other, whole
+        self.of, self.ref, self.other = of, ref, other
+        self.whole = pieces(other.graph, list(of))
+
+    def place(self, tensor: str) -> int | None:
+        """Of the piece that makes a tensor."""
+        return next((place for place, piece in enumerate(self.whole) if tensor in piece.outputs), None)
 
     def find(self, tolerance: float) -> Together | None:
         """The shortest row that bisection finds whose error is above the tolerance only, or far more, while it is one.
