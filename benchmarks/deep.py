@@ -67,7 +67,8 @@ class Deep:
         ends = self.weight(np.ones(CHANNELS, np.float32)), self.normal(CHANNELS, spread=0.1)
         norm = self.node(f"{at}.norm", "LayerNormalization", rows, *ends, axis=-1, epsilon=1e-5)
         query, key, seen = (
-            self.node(f"{at}.{name}", "MatMul", norm, self.normal(CHANNELS, CHANNELS)) for name in ("query", "key", "value")
+            self.node(f"{at}.{name}", "MatMul", norm, self.normal(CHANNELS, CHANNELS))
+            for name in ("query", "key", "value")
         )
         scores = self.node(f"{at}.scores", "MatMul", query, self.node(f"{at}.turned", "Transpose", key, perm=[0, 2, 1]))
         scores = self.node(f"{at}.scaled", "Mul", scores, self.weight(np.float32(CHANNELS**-0.5)))

@@ -2,8 +2,8 @@
 
     python benchmarks/diff.py [--only NETWORK]
 
-Networks of 50 to 500 nodes, a fault of each kind planted into one node of a copy, where outputs show it: the first layer
-that diff names has to be that node. The memory of the command and of all its children together is looked at all the while.
+Networks of 50 to 500 nodes, and in one node of a copy a fault of each kind that outputs show: the first layer that diff
+names has to be that node. The memory of the command and of all its children together is looked at all the while.
 """
 
 import argparse
@@ -28,8 +28,8 @@ from hasten.model import OnnxModel
 from hasten.recipe import Recipe
 from hasten.task import Task
 from made import example
-from planted import plant
 from shapes import mobilenetv2, resnet50
+from tampered import plant
 
 MOST_MB = 1000.0
 Made = Callable[[Path], tuple[OnnxModel, list[str]]]
@@ -83,7 +83,9 @@ NETWORKS: dict[str, tuple[Made, tuple[str, ...], list[str]]] = {  # name -> netw
 def compared(a: Path, b: Path, *more: str) -> tuple[int, dict[str, Any], float]:
     """The exit code of `hasten diff`, its result, and the most memory of its processes together in MB."""
     told = b.with_suffix(".json")
-    process = subprocess.Popen([*HASTEN, "diff", str(a), str(b), *more, "--json", str(told), "-q"], stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*HASTEN, "diff", str(a), str(b), *more, "--json", str(told), "-q"], stderr=subprocess.PIPE
+    )
     peak = [0.0]
     watch = threading.Thread(target=_watch, args=(process, peak))
     watch.start()
@@ -138,7 +140,9 @@ def main() -> int:
                 what = f"{name}, {nodes} nodes: {kind} in {planted} is found"
                 figure = f"{first['module']} {first['nodes'][-1]}, own error {first['own']:.2g}, {peak:.0f} MB"
                 passed.append(bar(what, figure, "that node, exit code 1", right))
-    passed.append(bar("the most memory, all processes together", f"{largest:.0f} MB", f"{MOST_MB:.0f}", largest < MOST_MB))
+    passed.append(
+        bar("the most memory, all processes together", f"{largest:.0f} MB", f"{MOST_MB:.0f}", largest < MOST_MB)
+    )
     if args.only is None:
         kinds_found = len(set(found))
         passed.append(bar("kinds of faults that were found", kinds_found, "at least 10", kinds_found >= 10))

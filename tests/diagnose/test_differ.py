@@ -9,11 +9,10 @@ import onnx
 import onnxruntime
 import pytest
 from bundles import encoder, head, pool, samples, whole
-from deep import deep
 from graphs import model
 from onnx import helper, numpy_helper
-from planted import KINDS, plant
 
+from deep import deep
 from hasten import find
 from hasten.answer import Answer
 from hasten.bundle import Bundle
@@ -33,6 +32,7 @@ from hasten.pipeline import Pipeline, Window
 from hasten.provenance import label
 from hasten.stage import Stage
 from hasten.task import Task
+from tampered import KINDS, plant
 
 ORT, OPENVINO = find.engine("onnxruntime")(threads=1), find.engine("openvino")(threads=1)
 
@@ -54,7 +54,9 @@ def net() -> onnx.ModelProto:
 def quantized(proto: onnx.ModelProto) -> onnx.ModelProto:
     """With Q and DQ in front of every convolution, at scales that cut nothing off."""
     entering = [node.input[0] for node in proto.graph.node if node.op_type == "Conv"]
-    session = onnxruntime.InferenceSession(Graph(OnnxModel(proto)).also(t for t in entering if t != "x").SerializeToString())
+    session = onnxruntime.InferenceSession(
+        Graph(OnnxModel(proto)).also(t for t in entering if t != "x").SerializeToString()
+    )
     feed = random_samples(OnnxModel(proto).signature, 0).inputs
     seen = dict(feed) | dict(zip([o.name for o in session.get_outputs()], session.run(None, feed), strict=True))
     made = onnx.ModelProto()
@@ -65,7 +67,9 @@ def quantized(proto: onnx.ModelProto) -> onnx.ModelProto:
     for node in nodes:
         if node.op_type == "Conv":
             t = node.input[0]
-            made.graph.initializer.append(numpy_helper.from_array(np.float32(np.abs(seen[t]).max() / 127), f"{node.name}.step"))
+            made.graph.initializer.append(
+                numpy_helper.from_array(np.float32(np.abs(seen[t]).max() / 127), f"{node.name}.step")
+            )
             ends = [f"{node.name}.step", "zero"]
             made.graph.node.append(helper.make_node("QuantizeLinear", [t, *ends], [f"{node.name}.q"], f"{node.name}.Q"))
             made.graph.node.append(
@@ -113,9 +117,7 @@ def test_what_is_the_same_is_the_same_layer_by_layer(net: onnx.ModelProto, tmp_p
     assert found.alone == ([], [])
 
 
-def test_memory_is_bounded_by_chunks(
-    net: onnx.ModelProto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_memory_is_bounded_by_chunks(net: onnx.ModelProto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bad, planted = plant(net, "a dropped bias", 0.0)
     held: list[int] = []
     at = layers.Trace.at
@@ -336,7 +338,10 @@ def test_a_task_and_its_file(tiny_task: Task, tiny_onnx: Path, tmp_path: Path) -
 
 
 def test_a_bundle_of_two_stages_and_the_network_it_came_from(tmp_path: Path) -> None:
-    stages = [Stage.of(encoder(tmp_path / "e.onnx"), ORT, "encoder"), Stage.of(head(tmp_path / "h.onnx"), OPENVINO, "head")]
+    stages = [
+        Stage.of(encoder(tmp_path / "e.onnx"), ORT, "encoder"),
+        Stage.of(head(tmp_path / "h.onnx"), OPENVINO, "head"),
+    ]
     answer = Pipeline(answer=Answer("classes"))
     given = {"pipeline": answer, "recipe": "", "measurements": {}, "conditions": {}, "cases": samples()}
     several = of_bundle(Bundle.write(tmp_path / "several", stages=stages, **given))
@@ -378,7 +383,11 @@ def test_networks_that_have_nothing_to_do_with_each_other(net: onnx.ModelProto, 
     other = side(model(nodes, {"x": (1, 9)}, {"y": (1, 9)}, {}))
     with pytest.raises(InputError, match="is expected"):
         between(side(net), other, tmp_path)
-    two = side(model([*nodes, helper.make_node("Cos", ["z"], ["w"])], {"x": (1, 9), "z": (1, 9)}, {"y": (1, 9), "w": (1, 9)}, {}))
+    two = side(
+        model(
+            [*nodes, helper.make_node("Cos", ["z"], ["w"])], {"x": (1, 9), "z": (1, 9)}, {"y": (1, 9), "w": (1, 9)}, {}
+        )
+    )
     with pytest.raises(InputError, match="give two models of the same task"):
         between(other, two, tmp_path)
 

@@ -25,16 +25,16 @@ def add(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="E",
-        help="on this one, with settings perhaps: 'openvino(hint=bf16)'; given twice, the first is for A, the second for B "
-        "(default: torch for a task, a bundle's own, the first that is here for a file)",
+        help="on this one, with settings perhaps: 'openvino(hint=bf16)'; given twice, the first is for A, the second "
+        "for B (default: torch for a task, a bundle's own, the first that is here for a file)",
     )
     parser.add_argument("--data", metavar="F", help="prepared samples (.npz, or a folder of .npy) instead of their own")
     parser.add_argument(
         "--tolerance",
         type=positive,
         metavar="SHARE",
-        help="of the largest magnitude of a tensor, by which it may differ (default: 2^-13 in f32, 2^-5 where either is in "
-        "INT8, 2^-4 where either is in bf16)",
+        help="of the largest magnitude of a tensor, by which it may differ (default: 2^-13 in f32, 2^-5 where either "
+        "is in INT8, 2^-4 in bf16, 2^-7 in f16)",
     )
 
 
@@ -82,7 +82,9 @@ def _engine(text: str) -> "Engine":
     try:
         engine = parsed(text)
     except ValueError as fault:
-        raise UsageError(f"{text!r} has a setting that is no whole number", "write it like openvino(threads=2)") from fault
+        raise UsageError(
+            f"{text!r} has a setting that is no whole number", "write it like openvino(threads=2)"
+        ) from fault
     if reason := engine.missing():
         raise MissingError(f"the engine {engine} cannot run here", reason)
     return engine

@@ -41,7 +41,8 @@ def diff_tables(result: Mapping[str, Any]) -> "list[RenderableType]":
     """
     sides = {key: f"{result[key]['name']} on {result[key]['engine']}" for key in ("reference", "other")}
     shown: list[RenderableType] = [f"{sides['other']}, beside {sides['reference']}"]
-    title = f"outputs, on {result['samples']} samples; {_share(result['tolerance'])} of the largest magnitude is allowed"
+    allowed = _share(result["tolerance"])
+    title = f"outputs, on {result['samples']} samples; {allowed} of the largest magnitude is allowed"
     shown.append(filled(title, OUTPUTS, result["outputs"]))
     if result["worst"]:
         title = f"the worst of {result['layers']} layers, on {result['layer_samples']} samples"

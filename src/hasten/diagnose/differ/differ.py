@@ -32,7 +32,7 @@ def differ(
 ) -> Difference:
     """Compare two sides on the same samples.
 
-    The side that computes in the wider precision is the reference (torch before a file, f32 before bf16 before INT8), `a`
+    The side that computes in the wider precision is the reference (torch before a file, then f32, f16, bf16, INT8), `a`
     where they are alike.
 
     Args:

@@ -98,7 +98,8 @@ class Walk:
             self.progress.stage(f"layers: {len(whole) - len(left)} of {len(whole)}")
             chunk = self._chunk(left)
             found, alone = self._look(chunk)
-            if not any([self._settled(layer, alone) for layer in found if layer.own > self.tolerance]):
+            settled = [self._settled(layer, alone) for layer in found if layer.own > self.tolerance]
+            if not any(settled):
                 self._done |= {self._key(layer.piece): layer for layer in found}
             alone.clear()
             for trace in (self.ref, self.other):

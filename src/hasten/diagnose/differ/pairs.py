@@ -1,8 +1,8 @@
 """Which tensor of one graph is which of another: by name, by weights, by what it is made of, by module and order.
 
-Two files of one network seldom have the same nodes: one has Q and DQ, the other a batch norm less. What follows finds the
-tensors that mean the same in both; those between them stay inside a piece. A pair can be wrong where a file was rewritten:
-the walk over the layers settles such pairs by value (hasten.diagnose.differ.layers).
+Two files of one network seldom have the same nodes: one has Q and DQ, the other a batch norm less. What follows finds
+the tensors that mean the same in both; those between them stay inside a piece. A pair can be wrong where a file was
+rewritten: the walk over the layers settles such pairs by value (hasten.diagnose.differ.layers).
 """
 
 import difflib
@@ -109,7 +109,7 @@ class Pairs:
                 self._add(tensor, there[k])
 
     def _by_makers(self) -> None:
-        """Pair what the same operator makes of the same tensors; then, where there is one on each side, any operator."""
+        """Pair what the same operator makes of the same tensors; or any operator, where each side has one."""
         theirs, _ = self.free()
         made: dict[Hashable, list[str]] = {}
         for t in theirs:
@@ -131,7 +131,7 @@ class Pairs:
                 self._add(mine[bt + i], theirs[at + i])
 
     def _stored(self) -> None:
-        """What a Q and the DQ behind it make of a tensor stands for it, or for what they make of it in the reference."""
+        """What Q and DQ make of a tensor stands for it, or for what they make of it in the reference."""
         there = _dequantized(self.ref)
         for tensor, origin in _dequantized(self.other).items():
             partner = self.of.get(origin)
@@ -201,4 +201,3 @@ def _unique(keys: dict[str, Hashable | None]) -> dict[str, Hashable]:
     for key in keys.values():
         count[key] = count.get(key, 0) + 1
     return {t: key for t, key in keys.items() if key is not None and count[key] == 1}
-

@@ -76,8 +76,8 @@ class Difference:
             engine = (self.ref if self.on_ref else self.other).layers
             row = " to ".join(dict.fromkeys((self.together.names[0], self.together.names[-1])))
             return (
-                f"the outputs differ, and no layer by itself: {row} differ by {share(self.together.error)} where {engine} "
-                f"has them together, by {share(self.together.cut)} where they are cut: its fusing is the cause"
+                f"the outputs differ, and no layer by itself: {row} differ by {share(self.together.error)} where "
+                f"{engine} has them together, by {share(self.together.cut)} where they are cut: its fusing is the cause"
             )
         return {
             "sum": "the outputs differ, and no layer by itself: small errors add up",
