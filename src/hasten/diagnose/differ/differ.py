@@ -77,7 +77,7 @@ class _Comparison:
                 why = f"{closed.name}: {closed.why}" if closed else "their batches are fixed, and not the same"
                 cause: Cause = "none" if same else "unknown"
                 return Difference(*self.sides, self.tolerance, (count, 0), outputs, cause, why=why)
-            free = self.sides[0].signature.batch is not None
+            free = all(side.signature.batch is not None for side in self.sides)
             chosen = _chosen([row[2:] for row in rows], count, size, free)
             return self._layered(outputs, same, answers, chosen, runs)
 

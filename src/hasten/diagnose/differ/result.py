@@ -73,11 +73,11 @@ class Difference:
         if self.cause == "layer":
             return f"the outputs differ, and {first}: it is the first layer to do so"
         if self.cause == "fusing" and self.together:
-            engine = (self.ref if self.on_ref else self.other).layers
+            side = self.ref if self.on_ref else self.other
             row = " to ".join(dict.fromkeys((self.together.names[0], self.together.names[-1])))
             return (
-                f"the outputs differ, and no layer by itself: {row} differ by {share(self.together.error)} where "
-                f"{engine} has them together, by {share(self.together.cut)} where they are cut: its fusing is the cause"
+                f"the outputs differ: {row} of {side.name} differ by {share(self.together.error)} where {side.layers} "
+                f"has them together, and by {share(self.together.cut)} where they are cut: its fusing is the cause"
             )
         return {
             "sum": "the outputs differ, and no layer by itself: small errors add up",
