@@ -1,6 +1,6 @@
 """A deep network with random weights and every kind of layer that can be got wrong: convolutions, attention, resizes.
 
-All of its nodes are named like the modules of a torch network, `blocks.3.conv1`. One block is 34 nodes.
+All of its nodes are named like the modules of a torch network, `blocks.3.conv1`. One block is 32 nodes.
 """
 
 from typing import Any
