@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
 
     if len(arguments.engine) > 2:
         raise UsageError(f"{len(arguments.engine)} engines are named", "name one for both sides, or one for each")
-    engines = [_engine(text) for text in arguments.engine] or [None, None]
+    engines: list[Engine | None] = [_engine(text) for text in arguments.engine] or [None]
     with tempfile.TemporaryDirectory(prefix="hasten-") as scratch:
         progress.stage("reading the models")
         (a, theirs), (b, mine) = _side(arguments.a, engines[0]), _side(arguments.b, engines[-1])
