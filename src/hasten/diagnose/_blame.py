@@ -85,8 +85,8 @@ def raised(fault: BaseException) -> Line | None:
     own = [Line(f.f_code.co_filename, n) for frames in inside for f, n in _within(frames) if _own(f.f_code.co_filename)]
     if own:
         return own[-1]
-    noted = (said for frames in reversed(inside) for frame, _ in reversed(frames) for said in _operators(frame))
-    return next((line for text in (*noted, str(fault)) for line in reversed(_lines(text))), None)
+    noted = (line for frames in reversed(inside) for frame, _ in reversed(frames) for line in _operators(frame))
+    return next(noted, None) or next(iter(_lines(str(fault))), None)
 
 
 def module_at(fault: BaseException, network: torch.nn.Module) -> str | None:
@@ -103,13 +103,13 @@ def _within(frames: list[tuple[FrameType, int]]) -> list[tuple[FrameType, int]]:
     return frames[next(first, len(frames)) :]
 
 
-def _operators(frame: FrameType) -> Iterator[str]:
-    """What the operators that a frame of an exporter works on say of their origin."""
+def _operators(frame: FrameType) -> Iterator[Line]:
+    """What the operators that a frame of an exporter works on say of their origin, innermost first."""
     for value in list(frame.f_locals.values()):
         if isinstance(value, torch.fx.Node) and value.stack_trace:
-            yield value.stack_trace
+            yield from reversed(_lines(value.stack_trace))
         elif isinstance(value, torch._C.Node):
-            yield value.sourceRange()
+            yield from _lines(value.sourceRange())
 
 
 def _lines(text: str) -> list[Line]:

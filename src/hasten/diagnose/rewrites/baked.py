@@ -11,7 +11,7 @@ import copy
 from torch import nn
 from torch.nn.utils import parametrize
 
-from hasten.diagnose.rewrites._calls import Run
+from hasten.compress._calls import Run
 from hasten.errors import NotApplicable
 
 SAYS = "puts in the weights that parametrizations compute"

@@ -15,7 +15,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from hasten.diagnose.rewrites._calls import Run, otherwise
+from hasten.compress._calls import Run, otherwise
 from hasten.errors import NotApplicable
 
 SAYS = "computes both ways of the branch and takes the answer of the one that is true"

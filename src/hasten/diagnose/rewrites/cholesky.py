@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hasten.diagnose.rewrites._calls import Run, answered
+from hasten.compress._calls import Run, answered
 
 SAYS = "computes the Cholesky factor column by column, unrolled"
 MOST = 64  # rows

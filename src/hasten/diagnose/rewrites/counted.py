@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hasten.diagnose.rewrites._calls import Run, answered
+from hasten.compress._calls import Run, answered
 
 SAYS = "counts the boundaries below each value in place of searching"
 

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import nn
 
-from hasten.diagnose.rewrites._calls import Run, answered
+from hasten.compress._calls import Run, answered
 
 SAYS = "writes cdist as the norm of every difference"
 

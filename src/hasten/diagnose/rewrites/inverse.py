@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hasten.diagnose.rewrites._calls import Run, answered
+from hasten.compress._calls import Run, answered
 
 SAYS = "inverts matrices and solves systems by elimination, unrolled"
 MOST = 64  # rows

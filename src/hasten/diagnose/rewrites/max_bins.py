@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from hasten.diagnose.rewrites._calls import Run, answered
+from hasten.compress._calls import Run, answered
 
 SAYS = "takes the largest of each bin of the adaptive pooling"
 MOST = 256  # bins along an axis

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hasten.diagnose.rewrites._calls import Run, otherwise
+from hasten.compress._calls import Run, otherwise
 from hasten.errors import NotApplicable
 
 SAYS = "answers with the tensors alone, by names like part.0"

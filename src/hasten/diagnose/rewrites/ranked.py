@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from hasten.diagnose.rewrites._calls import Run, answered
+from hasten.compress._calls import Run, answered
 
 SAYS = "reads medians and k-th values off sorted values"
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hasten.diagnose.rewrites._calls import Run, answered
+from hasten.compress._calls import Run, answered
 
 SAYS = "divides scattered sums by scattered counts"
 

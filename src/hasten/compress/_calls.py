@@ -40,6 +40,12 @@ def answered(module: nn.Module, run: Run, calls: Calls, what: str) -> nn.Module:
     if not seen.answered:
         raise NotApplicable(f"there is no call of {what}")
 
+    return answering(module, calls)
+
+
+def answering(module: nn.Module, calls: Calls) -> nn.Module:
+    """A copy in whose forward these calls are answered otherwise, whether it makes any or not."""
+
     def forward(plain: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         with Answered(calls):
             return plain(*args, **kwargs)
