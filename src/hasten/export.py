@@ -86,7 +86,7 @@ def attempted(
     """
     faults: list[Attempt] = []
     for exporter, opset in (("torchscript", OPSET), ("dynamo", OPSET)) if quick else _ways():
-        if any(not _of_opset(attempt.fault) for attempt in faults if attempt.exporter == exporter):
+        if not all(_helps(opset, attempt) for attempt in faults if attempt.exporter == exporter):
             continue
         try:
             made = write(exporter, model, feeds[0], opset, linked)
@@ -115,9 +115,13 @@ def _ways() -> Iterator[tuple[str, int]]:
     yield from ((exporter, opset) for exporter, opsets in OPSETS.items() for opset in opsets[1:])
 
 
-def _of_opset(fault: Exception) -> bool:
-    """Could another opset help? Where a graph was begun and an operator has no form, or where the engine has no kernel."""
-    return type(fault).__name__ in _OF_OPSETS or (isinstance(fault, InputError) and "refuses the model" in str(fault))
+def _helps(opset: int, attempt: Attempt) -> bool:
+    """Could this opset do what another did not? Where an operator had no form, or where the engine had no kernel."""
+    said = brief(attempt.fault)
+    if "No ONNX function found" in said:
+        return opset > attempt.opset  # what is there for an older opset is there for a newer one
+    refused = isinstance(attempt.fault, InputError) and "refuses the model" in said
+    return refused or type(attempt.fault).__name__ in _OF_OPSETS
 
 
 def _feed(model: TorchModel, data: Data, count: int, first: int = 0) -> dict[str, np.ndarray]:

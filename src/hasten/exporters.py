@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import torch
 
 OPSET = 20  # the newest that both exporters write, and the default of torch 2.13
-# What each writes, the one to be asked for first in front: dynamo is made for 18 and converts up, and leaves 18 where it
-# cannot go lower; the older exporter has symbols up to 20. Newer than 20 comes late, since fewer engines read it.
+# What each is asked for, in this order. dynamo writes 18 and converts up to 25, and leaves 18 where it cannot go lower;
+# the older exporter has symbols up to 20. Newer than 20 comes late, since fewer engines read it.
 OPSETS: Mapping[str, tuple[int, ...]] = {
     "dynamo": (OPSET, 23, 18),
     "torchscript": (OPSET, 19, 18, 17, 16, 15, 14, 13),

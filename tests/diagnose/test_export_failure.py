@@ -1,4 +1,4 @@
-"""What cannot be exported: the module, the line, the kind and the remedy are those; --fix mends it with equal answers."""
+"""What cannot be exported: module, line, kind and remedy are named; --fix mends it with equal answers."""
 
 from functools import cache
 from pathlib import Path
@@ -147,6 +147,39 @@ def test_what_writes_into_its_input_can_be_exported_as_it_is() -> None:
     made = export(TorchModel.of(Adds(), {"x": before[:1].copy()}), data)
     assert made.rewrites == ()
     np.testing.assert_array_equal(data.inputs["x"], before)
+
+
+def test_the_call_is_named_that_becomes_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no exporter raises and nothing leaves torch: each call is tried alone."""
+    from importlib import import_module
+
+    def wrong(model: TorchModel, *about):
+        graph = plain(model, *about)
+        for node in graph.graph:
+            if node.op_type == "Tanh":
+                node.op_type = "Sin"
+        return graph
+
+    table = import_module("hasten.exporters")._EXPORTERS
+    plain = table["torchscript"]
+    for name in table:
+        monkeypatch.setitem(table, name, wrong)
+
+    class Waves(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = torch.cos(x) * 2
+            x = torch.tanh(x)
+            return x + 1
+
+    net = nn.Sequential(nn.Linear(4, 4), Waves())
+    data = Data({"x": np.random.default_rng(0).normal(size=(24, 4)).astype(np.float32)})
+    with pytest.raises(InputError, match=r"into something else in 1 \(Waves\), .*line \d+: `x = torch\.tanh\(x\)`"):
+        export(TorchModel.of(net, {"x": data.inputs["x"][:1]}), data)
+
+
+def test_every_rewrite_has_a_row_on_its_page() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
+    assert [name for name in export_fix.rewrites() if f"| `{name}` |" not in page] == []
 
 
 def test_every_case_is_marked_once() -> None:

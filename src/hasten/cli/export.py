@@ -22,8 +22,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fix",
         action="store_true",
-        help="write what cannot be exported in a form that can be, with the same answers; of an ONNX file, another opset "
-        "where an engine does not read its own",
+        help="write what cannot be exported in a form that can be, with the same answers; of an ONNX file, another "
+        "opset where an engine does not read its own",
     )
 
 

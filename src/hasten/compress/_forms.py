@@ -84,6 +84,11 @@ def pool(kind: str, steps: Sequence[Sequence[Sequence[int]]]) -> nn.Module:
     return nn.Sequential(*(of(tuple(window), tuple(stride)) for window, stride in steps))
 
 
+def upsample(scale_factor: Sequence[float], **how: Any) -> nn.Module:
+    """A resize by these factors."""
+    return nn.Upsample(scale_factor=tuple(scale_factor), **how)
+
+
 BUILD: Mapping[str, Callable[..., nn.Module]] = {
     "ClippedSwish": ClippedSwish,
     "ClippedSigmoid": ClippedSigmoid,
@@ -93,7 +98,7 @@ BUILD: Mapping[str, Callable[..., nn.Module]] = {
     "LastBatchNorm": LastBatchNorm,
     "Matrices": Matrices,
     "Mean": Mean,
-    "Upsample": nn.Upsample,
+    "Upsample": upsample,
     "pool": pool,
 }
 

@@ -1,4 +1,4 @@
-"""adapt: a network in the forms that its target has: activations, norms, pooling and resizes in others that it takes."""
+"""adapt: what a target lacks, activations, norms, pooling and resizes, in forms that it has."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

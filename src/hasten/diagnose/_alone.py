@@ -1,6 +1,6 @@
 """A module inside a network, taken out with what it is given: it can be exported alone."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +74,19 @@ def units(module: nn.Module, names: Sequence[str], feeds: Sequence[Arrays]) -> l
     whole = [name for name, calls_of in seen.items() if len(calls_of) == len(feeds)]
     found = (_unit(name, parts[name], seen[name], [len(next(iter(f.values()))) for f in feeds]) for name in whole)
     return [unit for unit in found if unit is not None]
+
+
+def of_calls(
+    function: Callable[..., Any], calls: Sequence[tuple[Any, Any]], feeds: Sequence[Arrays]
+) -> Unit | None:
+    """A function of torch with what it is given at each feed; None where it cannot stand alone."""
+
+    class Function(nn.Module):
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            return function(*args, **kwargs)
+
+    given = [tree_flatten(_copied(call)) for call in calls]
+    return _unit("", Function(), given, [len(next(iter(f.values()))) for f in feeds])
 
 
 def _copied(tree: Any) -> Any:

@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from hasten import exporters
+
 _OTHERS = ("torch", "hasten", "onnx", "onnxscript", "onnx_ir", "onnxruntime", "numpy", "sympy", "typing_extensions")
 _PLACE = re.compile(r"([^\s\"'()]+\.py)\W+(?:line )?(\d+)")  # file.py(12), file.py:12, "file.py", line 12
 _VALUES = {"__bool__", "__int__", "__float__", "__index__", "__len__", "item", "tolist", "numpy", "__array__"}
@@ -86,7 +88,7 @@ def raised(fault: BaseException) -> Line | None:
     if own:
         return own[-1]
     noted = (line for frames in reversed(inside) for frame, _ in reversed(frames) for line in _operators(frame))
-    return next(noted, None) or next(iter(_lines(str(fault))), None)
+    return next(noted, None) or next(_lines(str(fault)), None)
 
 
 def module_at(fault: BaseException, network: torch.nn.Module) -> str | None:
@@ -107,13 +109,19 @@ def _operators(frame: FrameType) -> Iterator[Line]:
     """What the operators that a frame of an exporter works on say of their origin, innermost first."""
     for value in list(frame.f_locals.values()):
         if isinstance(value, torch.fx.Node) and value.stack_trace:
-            yield from reversed(_lines(value.stack_trace))
+            yield from _lines(value.stack_trace, outermost_first=True)
         elif isinstance(value, torch._C.Node):
             yield from _lines(value.sourceRange())
 
 
-def _lines(text: str) -> list[Line]:
-    return [Line(file, int(number)) for file, number in _PLACE.findall(text) if _own(file)]
+def _lines(text: str, outermost_first: bool = False) -> Iterator[Line]:
+    """Places that a text names, innermost first, up to where the export was called."""
+    found = [Line(file, int(number)) for file, number in _PLACE.findall(text)]
+    for line in reversed(found) if outermost_first else found:
+        if line.file == exporters.__file__:
+            return
+        if _own(line.file):
+            yield line
 
 
 def _causes(fault: BaseException) -> Iterator[BaseException]:

@@ -3,13 +3,13 @@
 import inspect
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from hasten.diagnose._alone import Unit, inner, units
+from hasten.diagnose._alone import Unit, inner, of_calls, units
 from hasten.diagnose._blame import Call, Line, Watched, current, module_at, raised
 from hasten.diagnose._export_kinds import BATCH, CONTROL, DIFFERS, PYTHON, RANDOM, Kind, kind_of
 from hasten.engine import Engine
@@ -65,7 +65,7 @@ def diagnose(model: TorchModel, feeds: Sequence[Arrays], engine: Engine, attempt
     """
     unit = Unit("", model, tuple(feeds))
     faults, until = attempts, time.monotonic() + LOOK_S
-    while time.monotonic() < until and (found := _below(model.module, unit.name, feeds, engine, faults)):
+    while found := _below(model.module, unit.name, feeds, engine, faults, until):
         unit, faults = found
     module = model.module.get_submodule(unit.name)
     kind, line = _named(unit, faults, engine)
@@ -80,7 +80,12 @@ def fails(unit: Unit, engine: Engine) -> tuple[Attempt, ...]:
 
 
 def _below(
-    module: nn.Module, name: str, feeds: Sequence[Arrays], engine: Engine, faults: Sequence[Attempt]
+    module: nn.Module,
+    name: str,
+    feeds: Sequence[Arrays],
+    engine: Engine,
+    faults: Sequence[Attempt],
+    until: float,
 ) -> tuple[Unit, tuple[Attempt, ...]] | None:
     """A module inside of this one that cannot be exported alone; the one that a traceback names is tried first."""
     parts = list(inner(module, name))
@@ -88,7 +93,7 @@ def _below(
     found = units(module, parts, feeds) if parts else []
     found.sort(key=lambda unit: not any(f"{at}.".startswith(f"{unit.name}.") for at in named))
     for unit in found:
-        if said := fails(unit, engine):
+        if time.monotonic() < until and (said := fails(unit, engine)):
             return unit, said
     return None
 
@@ -101,19 +106,28 @@ def _named(unit: Unit, faults: Sequence[Attempt], engine: Engine) -> tuple[Kind,
     if kind is CONTROL or not all("differs from torch" in text for text in said):
         dynamo_first = sorted(faults, key=lambda attempt: attempt.exporter)
         return kind, next((line for attempt in dynamo_first if (line := raised(attempt.fault))), None)
-    first, again = (_watched(unit) for _ in range(2))
+    first, again = (_watched(unit, unit.feeds[0]) for _ in range(2))
     if drawn := next((a for a, b in zip(first, again, strict=False) if not _equal(a.made, b.made)), None):
         return RANDOM, drawn.line
     if out := next((call for call in first if call.takes_out), None):
         length = out.name in ("__len__", "__index__")
         return (BATCH if length else PYTHON), out.line
-    return DIFFERS, lines[0] if lines else None
+    wrong = next((call for call in _alone(unit, first) if fails(call[1], engine)), None)
+    return DIFFERS, wrong[0].line if wrong else next(iter(lines), None)
 
 
-def _watched(unit: Unit) -> list[Call]:
-    feed = [torch.from_numpy(a.copy()) for a in unit.feeds[0].values()]
+def _alone(unit: Unit, first: Sequence[Call]) -> Iterator[tuple[Call, Unit]]:
+    """Each call of torch in forward, with what it is given: it can be exported alone too."""
+    rows = [_watched(unit, feed) for feed in unit.feeds]
+    for i, call in enumerate(first):
+        same = [row[i] for row in rows if len(row) == len(first) and row[i].func is call.func]
+        if len(same) == len(rows) and (made := of_calls(call.func, [(c.args, c.kwargs) for c in same], unit.feeds)):
+            yield call, made
+
+
+def _watched(unit: Unit, feed: Arrays) -> list[Call]:
     with torch.inference_mode(), Watched() as seen:
-        unit.model.module(*feed)
+        unit.model.module(*(torch.from_numpy(a.copy()) for a in feed.values()))
     return seen.calls
 
 

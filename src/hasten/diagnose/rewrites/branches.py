@@ -3,8 +3,8 @@
 What breaks (torch 2.13): dynamo cannot guard on a value that it does not know; the older exporter writes down the way
 that its example took, and answers wrongly for the rest. Forward is run once for each way through its branches, on the
 same inputs, and `torch.where` chooses between the answers, to the bit. `.item()` inside gives a tensor, so that a
-comparison of it is a branch too. A way that raises is never taken: checks of values are lost. Loops whose end depends on
-data have no last way: they are refused.
+comparison of it is a branch too. A way that raises is never taken: checks of values are lost. Loops whose end depends
+on data have no last way: they are refused.
 """
 
 from collections.abc import Callable

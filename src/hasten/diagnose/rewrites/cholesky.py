@@ -1,8 +1,8 @@
 """cholesky: the triangular factor of a matrix, one step a column.
 
 What breaks (torch 2.13): dynamo finds no function for aten.linalg_cholesky_ex, the older exporter none for
-aten::linalg_cholesky. Instead: the columns one after the other, unrolled (Golub and Van Loan 2013, Matrix Computations,
-4.2). A matrix that is not positive definite gives NaN in place of an exception. For up to 64 rows.
+aten::linalg_cholesky. Instead: the columns one after the other, unrolled (Golub and Van Loan 2013, Matrix
+Computations, 4.2). A matrix that is not positive definite gives NaN in place of an exception. For up to 64 rows.
 """
 
 from typing import Any

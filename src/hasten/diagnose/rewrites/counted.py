@@ -1,7 +1,8 @@
 """counted: the place of a value among sorted boundaries is the number of boundaries below it.
 
-What breaks (torch 2.13): dynamo finds no function for aten.searchsorted, the older exporter none either. Instead: each
-value is compared with each boundary, and the comparisons are counted; to the bit. Memory is that of all comparisons.
+What breaks (torch 2.13): dynamo finds no function for aten.searchsorted, the older exporter none either. Instead:
+each value is compared with each boundary, and the comparisons are counted; to the bit. Memory is that of all
+comparisons.
 """
 
 from typing import Any

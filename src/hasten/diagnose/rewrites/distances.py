@@ -1,8 +1,8 @@
 """distances: `cdist` as the norm of every difference.
 
-What breaks (torch 2.13): dynamo finds no function for aten._cdist_forward; the older exporter takes p=2 alone, and gives NaN
-for others. Instead: all differences, and their norm. Memory is that of all differences; for p=2 it is more exact than
-torch's own way by a matrix product, which it takes for 25 rows and more.
+What breaks (torch 2.13): dynamo finds no function for aten._cdist_forward; the older exporter takes p=2 alone, and
+gives NaN for others. Instead: all differences, and their norm. Memory is that of all differences; for p=2 it is more
+exact than torch's own way by a matrix product, which it takes for 25 rows and more.
 """
 
 import math

@@ -1,9 +1,10 @@
 """inverse: matrices are inverted, and systems solved, by elimination, one step a column.
 
-What breaks (torch 2.13): ONNX has no inverse. dynamo finds no function for aten.linalg_inv_ex and aten._linalg_solve_ex,
-the older exporter none for aten::linalg_inv. Instead: Gauss and Jordan with the largest pivot of each column, unrolled,
-which is what LAPACK computes up to the order of sums (Golub and Van Loan 2013, Matrix Computations, 3.4). A singular
-matrix gives infinities in place of an exception. For up to 64 rows: the graph has some twenty nodes for each.
+What breaks (torch 2.13): ONNX has no inverse. dynamo finds no function for aten.linalg_inv_ex and
+aten._linalg_solve_ex, the older exporter none for aten::linalg_inv. Instead: Gauss and Jordan with the largest pivot
+of each column, unrolled, which is what LAPACK computes up to the order of sums (Golub and Van Loan 2013, Matrix
+Computations, 3.4). A singular matrix gives infinities in place of an exception. For up to 64 rows: the graph has some
+twenty nodes for each.
 """
 
 from typing import Any

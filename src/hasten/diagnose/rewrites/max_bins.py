@@ -1,8 +1,8 @@
 """max_bins: adaptive max pooling to a size that does not divide the image, bin by bin.
 
-What breaks (torch 2.13): dynamo finds no function for aten.adaptive_max_pool2d, the older exporter has one only where the
-size of the output divides that of the input. Instead: the largest of each bin, which are slices of known bounds, first over
-rows, then over columns; to the bit. Where indices are asked for it declines.
+What breaks (torch 2.13): dynamo finds no function for aten.adaptive_max_pool2d, the older exporter has one only where
+the size of the output divides that of the input. Instead: the largest of each bin, which are slices of known bounds,
+first over rows, then over columns; to the bit. Where indices are asked for it declines.
 """
 
 from itertools import product

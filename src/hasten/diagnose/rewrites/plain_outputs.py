@@ -1,8 +1,8 @@
 """plain_outputs: an answer of nested lists and dicts becomes one dict of tensors; what is no tensor is left out.
 
-What breaks (any torch): a graph gives named tensors; a model that answers with None, a number or a list within a dict has no
-signature. Instead: {"a": x, "b": [y, None]} becomes {"a": x, "b.0": y}. The tensors are the same to the bit. It is the only
-rewrite of the whole network, and comes before all others.
+What breaks (any torch): a graph gives named tensors; a model that answers with None, a number or a list within a dict
+has no signature. Instead: {"a": x, "b": [y, None]} becomes {"a": x, "b.0": y}. The tensors are the same to the bit.
+It is the only rewrite of the whole network, and comes before all others.
 """
 
 from collections.abc import Iterator, Mapping
@@ -45,4 +45,6 @@ def _tensors(answer: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _values(answer: Any) -> list[Any]:
-    return list(answer.values()) if isinstance(answer, Mapping) else list(answer) if isinstance(answer, list | tuple) else [None]
+    if isinstance(answer, Mapping):
+        return list(answer.values())
+    return list(answer) if isinstance(answer, list | tuple) else [None]

@@ -1,8 +1,8 @@
 """ranked: medians and k-th values are read off sorted values.
 
-What breaks (torch 2.13): neither exporter has a form of aten.median and aten.kthvalue. Instead: sort, and the element at
-that place; values are the same to the bit. Of equal values another index may be told; a NaN counts as the largest value,
-where torch's median would give NaN.
+What breaks (torch 2.13): neither exporter has a form of aten.median and aten.kthvalue. Instead: sort, and the element
+at that place; values are the same to the bit. Of equal values another index may be told; a NaN counts as the largest
+value, where torch's median would give NaN.
 """
 
 from typing import NamedTuple

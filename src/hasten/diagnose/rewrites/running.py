@@ -1,8 +1,8 @@
 """running: cumulative maxima, minima and products, step by step.
 
-What breaks (torch 2.13): neither exporter has a form of aten.cummax and aten.cummin; aten.cumprod ends in prims.prod, which
-dynamo has no function for. Instead: one step for each element of the axis, unrolled, in torch's own order; to the bit.
-For up to 256 elements; a NaN is not carried on by maxima and minima as torch would.
+What breaks (torch 2.13): neither exporter has a form of aten.cummax and aten.cummin; aten.cumprod ends in prims.prod,
+which dynamo has no function for. Instead: one step for each element of the axis, unrolled, in torch's own order; to
+the bit. For up to 256 elements; a NaN is not carried on by maxima and minima as torch would.
 """
 
 from collections.abc import Callable

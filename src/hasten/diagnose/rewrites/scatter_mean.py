@@ -1,7 +1,7 @@
 """scatter_mean: the mean of what is scattered to a place is its sum divided by its count.
 
-What breaks (torch 2.13): ONNX has no mean among the reductions of ScatterElements. The older exporter says so; dynamo writes
-a graph that lets one value win, and answers wrongly in silence. Instead: two scattered sums and a division.
+What breaks (torch 2.13): ONNX has no mean among the reductions of ScatterElements. The older exporter says so; dynamo
+writes a graph that lets one value win, and answers wrongly in silence. Instead: two scattered sums and a division.
 """
 
 from typing import Any
