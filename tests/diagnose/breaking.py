@@ -18,7 +18,7 @@ class Gate(nn.Module):
         self.open, self.shut = nn.Linear(8, 8), nn.Linear(8, 8)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if x.sum() > 0:  # breaks
+        if x.mean() > 0.5:  # breaks
             return self.open(x)
         return self.shut(x)
 
@@ -28,8 +28,8 @@ class Gated(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Linear(8, 8)
-        self.blocks = nn.ModuleList([nn.Sequential(nn.Tanh(), nn.Linear(8, 8)), Gate()])
+        self.stem = nn.Tanh()
+        self.blocks = nn.ModuleList([nn.Sequential(nn.Dropout(0.1), nn.ReLU6()), Gate()])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.stem(x)
@@ -40,7 +40,7 @@ class Gated(nn.Module):
 
 class Whitening(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        spread = x @ x.transpose(1, 2) / 6 + torch.eye(4)
+        spread = x @ x.transpose(1, 2) / 6 + torch.eye(3)
         return torch.linalg.inv(spread) @ x  # breaks
 
 
@@ -49,7 +49,7 @@ class Whitened(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Conv1d(4, 4, 1), Whitening(), nn.Flatten(), nn.Linear(24, 3))
+        self.body = nn.Sequential(nn.Conv1d(3, 3, 1), Whitening(), nn.Flatten(), nn.Linear(18, 3))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.body(x)
@@ -181,6 +181,25 @@ class Centred(nn.Module):
         return self.body(x)
 
 
+class Each(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows = []
+        for i in range(x.shape[0]):
+            rows.append(x[i] / x[i].norm())  # breaks
+        return torch.stack(rows)
+
+
+class Rowwise(nn.Module):
+    """A loop over the samples, as many as were traced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.head = Each(), nn.Linear(8, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.norm(x))
+
+
 class Noisy(nn.Module):
     """Dropout that is always on."""
 
@@ -235,14 +254,17 @@ class Case:
         return next(i + 1 for i in range(start, len(lines)) if lines[i].endswith("# breaks"))
 
     def samples(self) -> dict[str, np.ndarray]:
-        return {"x": np.random.default_rng(0).normal(size=(24, *self.shape)).astype(np.float32)}
+        """The last third is another kind of data than what is traced."""
+        drawn = np.random.default_rng(0).normal(size=(24, *self.shape)).astype(np.float32)
+        drawn[16:] += 4
+        return {"x": drawn}
 
 
 OPERATOR = "an operator that ONNX has no form for"
 CONTROL = "control flow that depends on data"
 CASES = (
     Case(Gated, (8,), "blocks.1", CONTROL, "branches"),
-    Case(Whitened, (4, 6), "body.1", OPERATOR, "inverse"),
+    Case(Whitened, (3, 6), "body.1", OPERATOR, "inverse"),
     Case(Rotated, (8,), "rotate", OPERATOR, "baked"),
     Case(Spotted, (1, 10, 10), "pool", OPERATOR, "max_bins"),
     Case(Despeckled, (2, 9), "clean", OPERATOR, "ranked"),
@@ -250,6 +272,7 @@ CASES = (
     Case(Segmented, (8,), "mean", OPERATOR, "scatter_mean"),
     Case(Halved, (8,), "norm", CONTROL, by_hand="torch.while_loop"),
     Case(Centred, (8,), "body.1", "a length that is free was written down", by_hand="x.shape[0]"),
+    Case(Rowwise, (8,), "norm", "a length that is free was written down", by_hand="x.shape[0]"),
     Case(Noisy, (8,), "", "random numbers", by_hand="self.training"),
     Case(Own, (8,), "", "an operator of your own", by_hand="torch's operators"),
 )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
 
 from hasten.model import Arrays, Signature, Tensor, TorchModel
@@ -32,6 +33,11 @@ class Alone(nn.Module):
         self._spec, self._constants = spec, [None if isinstance(x, torch.Tensor) else x for x in leaves]
         self._free = [isinstance(x, torch.Tensor) for x in leaves]
 
+    @property
+    def packed(self) -> bool:
+        """Is it given a packed sequence?"""
+        return "PackedSequence" in repr(self._spec)
+
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         given = iter(tensors)
         leaves = [next(given) if free else x for free, x in zip(self._free, self._constants, strict=True)]
@@ -40,8 +46,16 @@ class Alone(nn.Module):
 
 
 def inner(module: nn.Module, name: str) -> Iterator[str]:
-    """The nearest modules within this one that may be called: those that only hold others are passed through."""
-    for child, part in module.get_submodule(name).named_children():
+    """The nearest modules within this one that may be called: those that only hold others are passed through.
+
+    What computes a parametrized weight belongs to the layer; what is scripted cannot be taken out.
+    """
+    holder = module.get_submodule(name)
+    for child, part in holder.named_children():
+        if isinstance(part, torch.jit.ScriptModule) or (
+            child == "parametrizations" and parametrize.is_parametrized(holder)
+        ):
+            continue
         path = f"{name}.{child}" if name else child
         if type(part).forward is nn.Module.forward or isinstance(part, nn.ModuleList | nn.ModuleDict):
             yield from inner(module, path)

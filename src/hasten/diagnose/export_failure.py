@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from hasten.diagnose._alone import Unit, inner, of_calls, units
+from hasten.diagnose._alone import Alone, Unit, inner, of_calls, units
 from hasten.diagnose._blame import Call, Line, Watched, current, module_at, raised
-from hasten.diagnose._export_kinds import BATCH, CONTROL, DIFFERS, PYTHON, RANDOM, Kind, kind_of
+from hasten.diagnose._export_kinds import BATCH, CONTROL, DIFFERS, PACKED, PYTHON, RANDOM, Kind, kind_of
 from hasten.engine import Engine
 from hasten.export import Attempt, Exported, attempted
 from hasten.model import Arrays, TorchModel
@@ -103,6 +103,10 @@ def _named(unit: Unit, faults: Sequence[Attempt], engine: Engine) -> tuple[Kind,
     said = [_everything(attempt.fault) for attempt in faults]
     kind = kind_of(said)
     lines = [line for attempt in faults if (line := raised(attempt.fault))]
+    if isinstance(unit.model.module, Alone) and unit.model.module.packed:
+        return PACKED, None
+    if kind is BATCH and (line := _repeated(unit)):
+        return kind, line
     if kind is CONTROL or not all("differs from torch" in text for text in said):
         dynamo_first = sorted(faults, key=lambda attempt: attempt.exporter)
         return kind, next((line for attempt in dynamo_first if (line := raised(attempt.fault))), None)
@@ -114,6 +118,14 @@ def _named(unit: Unit, faults: Sequence[Attempt], engine: Engine) -> tuple[Kind,
         return (BATCH if length else PYTHON), out.line
     wrong = next((call for call in _alone(unit, first) if fails(call[1], engine)), None)
     return DIFFERS, wrong[0].line if wrong else next(iter(lines), None)
+
+
+def _repeated(unit: Unit) -> Line | None:
+    """Where forward makes more calls for more samples: the line of the first that is more."""
+    few, many = sorted((_watched(unit, feed) for feed in unit.feeds[:2]), key=len)
+    pairs = zip(few, many, strict=False)
+    apart = next((i for i, (a, b) in enumerate(pairs) if (a.name, a.line) != (b.name, b.line)), len(few))
+    return many[apart].line if apart < len(many) and len(few) < len(many) else None
 
 
 def _alone(unit: Unit, first: Sequence[Call]) -> Iterator[tuple[Call, Unit]]:
