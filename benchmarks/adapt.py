@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from bar import bar
 from commands import ROOT
 from contest import upper_drop
-from hasten import TorchModel, export
+from hasten import TorchModel, checkpoint, export
 from hasten.compress.adapt import Adapt
 from hasten.compress.heal import Heal
 from hasten.diagnose.support import check
@@ -83,8 +83,11 @@ def main() -> int:
     net = trained(base, args.epochs)
     task = replace(base, model=lambda: net, source=None)
     before = task.original
-    after = Adapt("dla", epochs=args.heal)(before, task)
     assert isinstance(before, TorchModel)
+    folder = KEPT / f"healed-{args.heal}-{before.digest()[:12]}"
+    if not folder.exists():
+        checkpoint.save(Adapt("dla", epochs=args.heal)(before, task), folder)
+    after = checkpoint.load(folder, task)
     rows: list[np.ndarray] = []
     native: list[float] = []
     for name, model in (("before", before), ("after", after)):
@@ -93,7 +96,8 @@ def main() -> int:
         native.append(said.figures["nodes_share"])
         rows.append(right(task, graph))
         odd = sorted({f"{row.op} in {row.module}" for row in said.rows if row.word != "native"})
-        print(f"{name}: {rows[-1].mean():.4f} right, {native[-1]:.0%} of the nodes on the DLA; {', '.join(odd) or 'all'}")
+        share = f"{native[-1]:.0%} of the nodes on the DLA"
+        print(f"{name}: {rows[-1].mean():.4f} right, {share}; not: {', '.join(odd) or 'none'}", flush=True)
     lost, most = upper_drop(rows[0], rows[1], None)
     passed = [
         bar("share of the nodes that the DLA takes, before", native[0], "below 1", native[0] < 1),
