@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -78,14 +78,14 @@ def planned(module: nn.Module, feed: Arrays, target: str, keep: Sequence[str]) -
         elif len(shapes[name]) > 1 and kind in ("adaptive_pool", "resize", *NORMS):
             plan.untouched[name] = "it is given inputs of several shapes"
         else:
-            _try(plan, plan.layers, name, table[kind], lambda n=name, x=layer: _layer(table, n, x, shapes))
+            _try(plan, plan.layers, name, name, table[kind], partial(_layer, table, name, layer, shapes))
     for key, (kind, arguments) in seen.items():
         if reason := _spared(kind, target, keep):
             plan.untouched.setdefault(f"{kind} in forward", reason)
         elif kind in NORMS:
-            plan.untouched[f"{kind} in forward"] = "it is a call, and the numbers of a batch norm need a layer to stand in"
+            plan.untouched[f"{kind} in forward"] = "it is a call, and a batch norm needs a layer to keep its numbers in"
         else:
-            _try(plan, plan.calls, key, table[kind], lambda k=kind, a=arguments: _called(table, k, a))
+            _try(plan, plan.calls, key, f"{kind} in forward", table[kind], partial(_called, table, kind, arguments))
     return plan
 
 
@@ -110,15 +110,15 @@ def _spared(kind: str, target: str, keep: Sequence[str]) -> str:
 
 
 def _try(
-    plan: Plan, where: dict[str, Made], name: str, row: Mapping[str, Any], make: Callable[[], Made | None]
+    plan: Plan, where: dict[str, Made], name: str, said: str, row: Mapping[str, Any], make: Callable[[], Made | None]
 ) -> None:
     try:
         made = make()
     except NotApplicable as fault:
-        plan.untouched[name] = fault.what
+        plan.untouched[said] = fault.what
         return
     if made is None:
-        plan.untouched[name] = "in this form the target has it"
+        plan.untouched[said] = "in this form the target has it"
         return
     where[name] = made
     whole = made[0] == "pool" and all(window == stride for window, stride in made[1]["steps"])

@@ -40,9 +40,7 @@ def rewrites_for(failure: Failure) -> list[Any]:
     return [rewrites()[name] for name, _ in _candidates(failure)]
 
 
-def mended(
-    model: TorchModel, feeds: Sequence[Arrays], engine: Engine, attempts: tuple[Attempt, ...]
-) -> Exported:
+def mended(model: TorchModel, feeds: Sequence[Arrays], engine: Engine, attempts: tuple[Attempt, ...]) -> Exported:
     """The network exported after as many rewrites as it takes; compared with the network as it came.
 
     Args:
@@ -106,7 +104,7 @@ def _candidates(failure: Failure) -> list[tuple[str, nn.Module]]:
             made = rewrite.rewritten(_inner(failure.unit), run)
             if all(_same(a, b) for a, b in zip(run(made), run(_inner(failure.unit)), strict=True)):
                 found.append((name, made))
-        except NotApplicable:
+        except (NotApplicable, RuntimeError, TypeError, ValueError, IndexError):  # what does not run is not taken
             continue
     return found
 
