@@ -33,6 +33,7 @@ BARS = {
     "agreement": ("EfficientNet-Lite0 in INT8 and pruned, over a video", [HERE / "agreement.py"]),
     "distillation": ("a student learns more with a teacher", [HERE / "distillation.py"]),
     "aware": ("training for INT8 brings back what INT8 loses", [HERE / "aware.py"]),
+    "adapt": ("all of a net with SiLU and GroupNorm fits a DLA, and little is lost", [HERE / "adapt.py"]),
     "shelf": ("each technique alone: what it takes, gives and costs", [HERE / "shelf.py"]),
     "roofline": ("layers add up to the call, and nothing exceeds the peak", [HERE / "roofline.py"]),
     "explain": ("explain names the true cause, and its first remedy helps", [HERE / "explain.py"]),

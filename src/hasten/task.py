@@ -117,12 +117,25 @@ class Task:
             return OnnxModel(label(admit(self.model).proto), self.model)
         return self.built(self.model, "model")
 
+    def module(self) -> "torch.nn.Module":
+        """The network as its function builds it, whatever it answers with.
+
+        Raises:
+            InputError: it is an ONNX file, or cannot be built.
+        """
+        if isinstance(self.model, Path):
+            raise InputError(f"{self.model} is no torch module", "give a task file")
+        return self._module(self.model, "model")
+
     def built(self, build: "Callable[[], torch.nn.Module]", what: str) -> TorchModel:
         """A network of the task's, its model, a student or a teacher, as it answers to the task's data.
 
         Raises:
             InputError: it cannot be built, or fails on the data; `what` is the word for it in the sentence.
         """
+        return TorchModel.of(self._module(build, what), self.sample().take(slice(0, 1)).inputs)
+
+    def _module(self, build: "Callable[[], torch.nn.Module]", what: str) -> "torch.nn.Module":
         import torch
 
         module = self._asked(build, what)
@@ -131,7 +144,7 @@ class Task:
                 f"the task's {what} gives a value of type {type(module).__name__}",
                 "return the module itself, with its weights loaded",
             )
-        return TorchModel.of(module, self.sample().take(slice(0, 1)).inputs)
+        return module
 
     def split(self, name: Split) -> Data:
         """One part of the data, prepared; checked once against the model, and against the metric where it is scored.

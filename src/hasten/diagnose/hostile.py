@@ -12,6 +12,7 @@ every free axis 1. An error there is not held against a model, since zeros may b
 import os
 import stat
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
@@ -56,13 +57,16 @@ _OTHERS = {
 }
 
 
-def admit(path: str | Path, *, timeout_s: float = 30.0, memory_mb: int = 2000) -> OnnxModel:
+def admit(
+    path: str | Path, *, timeout_s: float = 30.0, memory_mb: int = 2000, stages: Iterable[str] = STAGES
+) -> OnnxModel:
     """Examine a file and read it. Not needed for what this process has exported itself.
 
     Args:
         path: the .onnx file; external data is looked for in its folder.
         timeout_s: for everything together; 1 s more for every 50 MB.
         memory_mb: resident memory of the child that examines it; 4 MB more for every MB of weights.
+        stages: the first of `STAGES`, where the file is not yet to be handed to an engine.
 
     Returns:
         The model, external data taken in.
@@ -76,7 +80,7 @@ def admit(path: str | Path, *, timeout_s: float = 30.0, memory_mb: int = 2000) -
         size_mb = _envelope(path)
         ends = time.monotonic() + timeout_s + size_mb / MB_PER_S
         with Child("hasten.diagnose.hostile:Examiner", memory_mb=int(memory_mb + MEMORY_PER_MB * size_mb)) as child:
-            for stage in STAGES:
+            for stage in stages:
                 answer = _call(child, stage, ends - time.monotonic(), path.absolute())
                 if stage == "read":  # now the size of the external data is known
                     ends += answer / MB_PER_S
