@@ -129,7 +129,7 @@ def _layer(table: Mapping[str, Any], name: str, layer: nn.Module, shapes: Mappin
     kind, shape = LAYERS[type(layer)], next(iter(shapes[name]))
     form = table[kind]["form"]
     if form in _PLAIN:
-        return _PLAIN[form]
+        return _plain(form, {len(given) for given in shapes[name]})
     if kind in NORMS:
         return _forms.norm(layer, shape)
     if kind == "adaptive_pool":
@@ -145,7 +145,7 @@ def _layer(table: Mapping[str, Any], name: str, layer: nn.Module, shapes: Mappin
 def _called(table: Mapping[str, Any], kind: str, arguments: Mapping[str, Any]) -> Made | None:
     form, shape = table[kind]["form"], arguments.get("shape", ())
     if form in _PLAIN:
-        return _PLAIN[form]
+        return _plain(form, {arguments["axes"]})
     if kind == "adaptive_pool":
         return _pooled(shape, arguments["size"], arguments["way"])
     if kind == "mean":
@@ -154,6 +154,13 @@ def _called(table: Mapping[str, Any], kind: str, arguments: Mapping[str, Any]) -
         made = _forms.windows(shape[2:], (1, 1), "avg")
         return made if arguments["keepdim"] else ("Mean", {"windows": [w for w, _ in made[1]["steps"]]})
     return _forms.resize(form, shape[2:], arguments)
+
+
+def _plain(form: str, axes: set[int]) -> Made:
+    """An activation, of images or of what is left of them."""
+    if not axes <= {2, 4}:
+        raise NotApplicable("it is given no images, and the target computes on those alone")
+    return _PLAIN[form]
 
 
 def _pooled(shape: Sequence[int], size: Any, way: str) -> Made:
@@ -180,7 +187,7 @@ def _arguments(
     if kind == "resize":
         names = ("size", "scale_factor", "mode", "align_corners", "recompute_scale_factor", "antialias")
         return {"shape": shape, **dict(zip(names, args, strict=False)), **kwargs}
-    return {}
+    return {"axes": x.ndim}
 
 
 def _key(kind: str, arguments: Mapping[str, Any]) -> str:
