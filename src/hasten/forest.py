@@ -154,17 +154,14 @@ class Forest:
 
     @classmethod
     def of(cls, node: "onnx.NodeProto") -> Self:
-        """Read a node.
+        """Read a node; the mean of trees is read as a sum. MIN and MAX are neither: that is for the caller to see.
 
         Raises:
-            InputError: it is not of `OPERATORS`, adds otherwise than by sums and means, or its nodes are no trees.
+            InputError: it is not of `OPERATORS`, or its nodes are no trees.
         """
         held = _held(node)
         if node.op_type not in OPERATORS:
             raise InputError(f"{node.op_type} is no ensemble of trees that is read here", f"there are: {OPERATORS}")
-        adds = held.get("aggregate_function", "SUM")
-        if adds not in ("SUM", "AVERAGE"):
-            raise InputError(f"the trees of {node.op_type} are joined by {adds}", "SUM and AVERAGE are known")
         tree, number = (np.array(held.get(f"nodes_{k}", ()), np.int64) for k in ("treeids", "nodeids"))
         modes = np.array(held.get("nodes_modes", ()), object)
         columns = [held.get(f"nodes_{k}", ()) for k in ("featureids", "truenodeids", "falsenodeids")]
@@ -195,7 +192,8 @@ class Forest:
             ids=ids,
         )
         made = made._rooted()
-        return replace(made, value=made.value / len(made.root)) if adds == "AVERAGE" else made
+        mean = held.get("aggregate_function") == "AVERAGE"
+        return replace(made, value=made.value / len(made.root)) if mean else made
 
     def _rooted(self) -> Self:
         """With the root of each tree in front of it.
