@@ -117,7 +117,7 @@ class Guess(ClassifierMixin, BaseEstimator):
 )
 def test_what_cannot_be_converted_is_said(data: Data, made: Any, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        converted(made or fitted(), data)
+        converted(fitted() if made is None else made, data)
 
 
 def test_openvino_says_that_it_has_no_trees() -> None:

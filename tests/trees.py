@@ -20,7 +20,8 @@ def features(n: int, seed: int) -> Data:
 
 def fitted(estimator: Any = None, n: int = 300) -> Any:
     data = features(n, 1)
-    return (estimator or RandomForestClassifier(12, random_state=0)).fit(data.inputs["features"], data.target)
+    made = RandomForestClassifier(12, random_state=0) if estimator is None else estimator
+    return made.fit(data.inputs["features"], data.target)
 
 
 def quadrants(build: Callable[[], Any], **changed: Any) -> Task:
@@ -28,4 +29,4 @@ def quadrants(build: Callable[[], Any], **changed: Any) -> Task:
     made = build()
     train, calibrate, validate, test = (features(n, seed) for n, seed in ((300, 1), (64, 2), (200, 3), (400, 4)))
     parts = {"calibrate": calibrate, "validate": validate, "test": test, "train": train}
-    return Task("trees", lambda: made, "top1", **(parts | changed))
+    return Task(**({"name": "trees", "model": lambda: made, "metric": "top1"} | parts | changed))

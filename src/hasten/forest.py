@@ -174,6 +174,8 @@ class Forest:
         leaf = modes == _LEAF
         if unknown := sorted(set(modes[~leaf]) - set(_MODES)):
             raise InputError(f"the trees of {node.op_type} branch by {unknown[0]}", f"there are: {', '.join(_MODES)}")
+        if (feature[~leaf] < 0).any():
+            raise _broken("has a branch that looks at a negative column")
         own = np.arange(tree.size)
         yes, no = (np.where(leaf, own, place.of(place.tree, np.where(leaf, place.number, c))) for c in (yes, no))
         missing = held.get("nodes_missing_value_tracks_true") or np.zeros(tree.size, bool)
@@ -207,8 +209,6 @@ class Forest:
         first = np.flatnonzero(parents == 0)
         if parents.max(initial=0) > 1 or not np.array_equal(self.tree[first], np.arange(self.tree[-1] + 1)):
             raise _broken("has nodes that are no tree: one root each, and one way to each node")
-        if (self.feature[branches] < 0).any():
-            raise _broken("has a branch that looks at a negative column")
         if not (np.isfinite(self.threshold).all() and np.isfinite(self.value).all() and np.isfinite(self.base).all()):
             raise _broken("has a threshold or a weight that is not finite")
         if not np.array_equal(first, self.root):

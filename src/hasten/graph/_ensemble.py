@@ -21,6 +21,7 @@ class Lesson:
         wanted: f64 [N, K], in units of the answer, or 1 for the right class where scores are not probabilities.
         loss: between scores and what is wanted.
         average: each tree is a predictor of its own, of which the ensemble is the mean; else they add up.
+        numbers: what is wanted was measured, and is no class.
     """
 
     forest: Forest
@@ -28,18 +29,22 @@ class Lesson:
     wanted: np.ndarray
     loss: Loss
     average: bool
+    numbers: bool
 
     @classmethod
-    def of(cls, forest: Forest, features: np.ndarray, wanted: np.ndarray | None, loss: Loss) -> Self:
+    def of(
+        cls, forest: Forest, features: np.ndarray, wanted: np.ndarray | None, loss: Loss, numbers: bool = False
+    ) -> Self:
         """
         Args:
             features: f32 [N, F].
-            wanted: None where only the ensemble itself can say: its own scores.
+            wanted, loss, numbers: as below; `wanted` None where only the ensemble itself can say: its own scores.
         """
         leaves = forest.leaves(features)
         if wanted is None:
             wanted, loss = _total(forest, leaves), "squares"
-        return cls(forest, leaves, wanted, loss, loss == "squares" and _averages(forest, leaves, wanted))
+        average = loss == "squares" and _averages(forest, leaves, wanted)
+        return cls(forest, leaves, wanted, loss, average, numbers)
 
     @property
     def scores(self) -> np.ndarray:

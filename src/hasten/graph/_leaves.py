@@ -15,16 +15,16 @@ from hasten.graph._ensemble import Lesson
 
 _STEPS = 30  # by which the price is narrowed down, each halving what is left
 _DEAREST = 2.0**100
-_NEAR = 0.99  # of the nodes that may stay: no price between gives more
+_NEAR = 0.97  # of the nodes that may stay: no price between gives more
 _OWN = 1e-3  # of a sample, which each leaf has of itself, so that one that nobody reaches still says something
 _Cutter = Callable[[float], Forest]
 
 
 def cut(lesson: Lesson, keep: int) -> Forest:
     """The ensemble with at most `keep` nodes, or with a leaf a tree where that is more."""
-    make = _together(lesson) if lesson.average else _in_turn(lesson)
+    make = _alone(lesson) if lesson.average and lesson.numbers else _in_turn(lesson)
     keep = max(keep, lesson.leaves.shape[1])
-    low, high = 0.0, 1e-9
+    low, high = 0.0, 1e-6
     while len((best := make(high)).tree) > keep and high < _DEAREST:
         low, high = high, high * 64
     for _ in range(_STEPS):
@@ -96,8 +96,11 @@ def _sums(at: np.ndarray, of: np.ndarray, count: int) -> np.ndarray:
     return np.stack([np.bincount(at, column, count) for column in of.T], 1)
 
 
-def _together(lesson: Lesson) -> _Cutter:
-    """Trees that each answer for themselves: of each is wanted what is wanted of all."""
+def _alone(lesson: Lesson) -> _Cutter:
+    """Each tree for itself: of each is wanted what is wanted of all.
+
+    For the mean of trees that tell numbers: in view of each other they would learn the noise of the labels by heart.
+    """
     forest, trees = lesson.forest, lesson.leaves.shape[1]
     own = (lesson.wanted - forest.base) / trees
     bend, wanted = np.zeros_like(forest.value), np.zeros_like(forest.value)
@@ -109,7 +112,7 @@ def _together(lesson: Lesson) -> _Cutter:
 
 
 def _in_turn(lesson: Lesson) -> _Cutter:
-    """Trees that add up: each is cut in view of what those before it have become (Newton's step on the loss)."""
+    """Each tree in view of what those before it have become: a Newton step on the loss of all together."""
     forest = lesson.forest
     single = [forest.chosen(np.array([tree])) for tree in range(lesson.leaves.shape[1])]
     levels, reached = [_branches(one) for one in single], lesson.leaves - forest.root

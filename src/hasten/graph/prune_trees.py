@@ -28,9 +28,9 @@ class PruneTrees(Technique):
     Pruning in Ordered Bagging Ensembles), for TreeEnsembleClassifier and TreeEnsembleRegressor of ai.onnx.ml.
 
     It learns from `train`, or from `calibrate` where the task has no `train`; without labels from the ensemble's own
-    answers. A forest, the mean of trees that each answer alone, is pruned tree by tree towards the labels; trees that
-    add up, as in boosting, each in view of what those before it have become, and a leaf takes the value that loses
-    least (a Newton step on the loss that goes with post_transform). What trees say that feed further nodes is kept as
+    answers. Each tree is pruned in view of what those before it have become, and a leaf takes the value that loses least
+    (a Newton step on the loss that goes with post_transform); of a forest that tells numbers each tree for itself, since
+    it would learn the noise of the labels otherwise. What trees say that feed further nodes is kept as
     near to itself as can be. Time falls where trees become fewer or shallower; for one sample a call, less than nodes.
     Not for a network without trees, nor for trees joined by MIN or MAX, or that branch on sets (TreeEnsemble).
 
@@ -101,10 +101,12 @@ class PruneTrees(Technique):
             share = self.keep if self.method == "trees" else self.keep**0.5
             lesson = _order.chosen(lesson, int(share * len(forest.tree)), self.order)
         if self.method != "trees" and len(lesson.forest.tree) > target:
-            lesson = Lesson(_leaves.cut(lesson, target), lesson.leaves, lesson.wanted, lesson.loss, lesson.average)
-        if len(lesson.forest.tree) >= len(forest.tree):
+            made = _leaves.cut(lesson, target)
+        else:
+            made = lesson.forest
+        if len(made.tree) >= len(forest.tree):
             raise NotApplicable(f"a leaf a tree is all that can be left of {len(forest.tree)} nodes")
-        return lesson.forest.written(node)
+        return made.written(node)
 
 
 def _trees(model: OnnxModel) -> bool:
@@ -140,23 +142,23 @@ def _features(model: OnnxModel, node: "onnx.NodeProto", data: "Data") -> np.ndar
 
 def _wanted(
     model: OnnxModel, node: "onnx.NodeProto", forest: Forest, data: "Data"
-) -> tuple[np.ndarray | None, Loss]:
-    """What the trees should say, f64 [N, K], and the loss; None where labels do not tell it."""
+) -> tuple[np.ndarray | None, Loss, bool]:
+    """What the trees should say, f64 [N, K], the loss, and whether they are numbers; None where labels do not tell it."""
     held = {a.name: a for a in node.attribute}
     loss = _LOSSES.get(held["post_transform"].s.decode() if "post_transform" in held else "NONE")
     classifies = node.op_type == CLASSIFIER
     said, target = node.output[1 if classifies else 0], data.target
     if target is None or loss is None or said not in _given(model):
-        return None, "squares"
+        return None, "squares", False
     if not classifies:
         fits = loss == "squares" and target.size == len(target) * len(forest.ids)
-        return (target.reshape(len(target), -1).astype(np.float64) if fits else None), "squares"
+        return (target.reshape(len(target), -1).astype(np.float64) if fits else None), "squares", fits
     classes = len(held["classlabels_int64s"].ints if "classlabels_int64s" in held else held["classlabels_strings"].strings)
     if target.ndim != 1 or target.dtype.kind not in "iub" or target.max() >= classes:
-        return None, "squares"
+        return None, "squares", False
     if len(forest.ids) == 1 and classes == 2:  # one number for the second class
-        return target[:, None].astype(np.float64), loss
-    return (target[:, None] == forest.ids).astype(np.float64), loss
+        return target[:, None].astype(np.float64), loss, False
+    return (target[:, None] == forest.ids).astype(np.float64), loss, False
 
 
 def _given(model: OnnxModel) -> set[str]:
