@@ -2,9 +2,9 @@
 
     python benchmarks/claims.py [--prepare] [--only NAME]... [-o out/claims]
 
-A claim is a file in benchmarks/claimed; its rule is printed before it is judged. `--prepare` only trains and makes files,
-and times nothing. What has been made and judged is kept and not done again, so that a run that was killed goes on.
-`benchmarks/claims_page.py out/claims/claims.json` makes docs/claims.md of the result.
+A claim is a file in benchmarks/claimed; its rule is printed before it is judged. `--prepare` only trains and makes
+files, and times nothing. What has been made and judged is kept and not done again, so that a run that was killed
+goes on. `benchmarks/claims_page.py out/claims/claims.json` makes docs/claims.md of the result.
 """
 
 import argparse
@@ -72,8 +72,9 @@ def said(figure: dict[str, Any]) -> str:
     if figure["unit"] == "yes":
         shown = "depends" if figure["value"] else "does not depend"
     else:
-        shown = "{value:+.2f} [{low:+.2f}, {high:+.2f}]" if figure["unit"] == "points" else "{value:.2f} [{low:.2f}, {high:.2f}]"
-        shown = shown.format(**figure)
+        sign = "+" if figure["unit"] == "points" else ""
+        value, low, high = (f"{figure[end]:{sign}.2f}" for end in ("value", "low", "high"))
+        shown = f"{value} [{low}, {high}]"
     return f"{figure['of']}: {shown}{'; ' if figure['said'] else ''}{figure['said']}"
 
 
@@ -98,7 +99,8 @@ def main() -> int:
     results = [judged(name, args.output / f"{name}.json") for name in names]
     for result in results:
         print(f"{result['verdict']}: {result['claim']}", flush=True)
-    whole = {"format": 1, "conditions": conditions(0), "claims": [{k: v for k, v in r.items() if k != "key"} for r in results]}
+    told = [{k: v for k, v in result.items() if k != "key"} for result in results]
+    whole = {"format": 1, "conditions": conditions(0), "claims": told}
     files.write(args.output / "claims.json", json.dumps(whole, indent=1, allow_nan=False) + "\n")
     hours = (time.monotonic() - began) / 3600
     passed = [

@@ -20,7 +20,7 @@ def rendered(result: dict[str, Any]) -> str:
     lines = [
         "# What is said of these techniques, and what was measured",
         f"On the networks of examples/zoo and the fashion net, on {where['cpu']}, {where['cores']} cores, "
-        f"{where['date'][:10]}. Every figure has its 95 % interval. Each rule was written before the figures were seen.",
+        f"{where['date'][:10]}. Figures have their 95 % interval. Rules were written before the figures were seen.",
         "",
         "| claim | verdict | figures |",
         "| --- | --- | --- |",

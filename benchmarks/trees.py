@@ -93,7 +93,8 @@ def main() -> int:
             least = -upper_drop(right[place], right[0], None)[1]
             print(
                 f"{step}: {nodes(before):,} nodes to {nodes(file):,}, {before.size_mb:.2f} MB to {file.size_mb:.2f}; "
-                f"top-1 {right[0].mean():.4f} to {right[place].mean():.4f}, drop {lost:+.4f} [{least:+.4f}, {most:+.4f}]",
+                f"top-1 {right[0].mean():.4f} to {right[place].mean():.4f}, "
+                f"drop {lost:+.4f} [{least:+.4f}, {most:+.4f}]",
                 flush=True,
             )
         for size in BATCHES:

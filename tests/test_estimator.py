@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from forests import features, fitted, quadrants
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.ensemble import (
     GradientBoostingClassifier,
@@ -12,7 +13,6 @@ from sklearn.ensemble import (
     RandomForestRegressor,
 )
 from sklearn.tree import DecisionTreeClassifier
-from trees import features, fitted, quadrants
 
 from hasten import estimator as module
 from hasten.data import Data
@@ -95,7 +95,8 @@ def test_a_regressor_gives_values_and_a_task_takes_it() -> None:
     assert isinstance(task.original, OnnxModel)
     assert task.original.signature.outputs == (Tensor("value", "float32", ("N", 1)),)
     with OnnxRuntime().compile(task.original) as session:
-        np.testing.assert_allclose(session(DATA.inputs)["value"][:, 0], made.predict(DATA.inputs["features"]), rtol=1e-5)
+        came = session(DATA.inputs)["value"][:, 0]
+    np.testing.assert_allclose(came, made.predict(DATA.inputs["features"]), rtol=1e-5)
 
 
 class Guess(ClassifierMixin, BaseEstimator):
@@ -121,5 +122,5 @@ def test_what_cannot_be_converted_is_said(data: Data, made: Any, words: str) -> 
 
 
 def test_openvino_says_that_it_has_no_trees() -> None:
-    with pytest.raises(InputError, match="openvino refuses the model: .*TreeEnsembleClassifier"):
+    with pytest.raises(InputError, match=r"openvino refuses the model: .*TreeEnsembleClassifier"):
         OpenVino().compile(converted(fitted(), DATA))

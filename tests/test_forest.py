@@ -3,6 +3,7 @@
 import numpy as np
 import onnx
 import pytest
+from forests import features, fitted
 from onnx import helper
 from sklearn.ensemble import (
     ExtraTreesClassifier,
@@ -10,7 +11,6 @@ from sklearn.ensemble import (
     GradientBoostingRegressor,
     RandomForestRegressor,
 )
-from trees import features, fitted
 
 from hasten.engines.onnxruntime import OnnxRuntime
 from hasten.errors import InputError
@@ -51,9 +51,7 @@ def answers(node: onnx.NodeProto, x: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("missing", [0, 1])
-@pytest.mark.parametrize(
-    "mode", ["BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ"]
-)
+@pytest.mark.parametrize("mode", ["BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ"])
 def test_every_comparison_goes_the_way_of_onnx_runtime(mode: str, missing: int) -> None:
     x = np.array([[0.4], [0.5], [np.nextafter(np.float32(0.5), np.float32(1))], [np.nan], [np.inf]], np.float32)
     node = one([mode], missing)

@@ -1,7 +1,7 @@
 """Claims on these techniques, one file each: what is said, the rule by which it is judged, and the figures.
 
-A file has CLAIM and RULE, texts; TIMED, whether it needs a quiet machine; `prepare()`, which trains and makes files, all
-of them kept; `figures()`, which measures; `verdict(figures)`, which knows nothing but the figures. The rules were
+A file has CLAIM and RULE, texts; TIMED, whether it needs a quiet machine; `prepare()`, which trains and makes files
+that are kept; `figures()`, which measures; `verdict(figures)`, which knows nothing but the figures. The rules were
 written before the figures were seen.
 """
 

@@ -9,8 +9,8 @@ from shelf import raced
 
 CLAIM = "INT8 makes a network two to four times as fast"
 RULE = (
-    "The fastest pair of INT8 file and engine over the fastest engine at f32, one thread, one sample a call. It holds if "
-    "the interval of every network lies within 2 to 4 or reaches into it, does not hold if none does, and depends else."
+    "The fastest pair of INT8 file and engine over the fastest engine at f32, one thread, one sample a call. It holds "
+    "if the interval of every network lies within 2 to 4 or reaches into it, does not hold if none does, depends else."
 )
 TIMED = True
 NETWORKS = (*ZOO, "fashion")

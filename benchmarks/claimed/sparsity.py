@@ -8,8 +8,8 @@ from shelf import raced
 
 CLAIM = "Unstructured sparsity brings nothing on a CPU"
 RULE = (
-    "Eight and nine of ten weights are zero, and 2 of 4; each file over the original on the same engine, one thread. It "
-    "holds if no figure is 1.1 or more, does not hold if all are with their whole interval, depends else."
+    "Eight and nine of ten weights are zero, and 2 of 4; each file over the original on the same engine, one thread. "
+    "It holds if no figure is 1.1 or more, does not hold if all are with their whole interval, depends else."
 )
 TIMED = True
 NETWORKS = ("plain", "residual", "transformer")

@@ -9,9 +9,9 @@ from shelf import raced
 
 CLAIM = "A student is as much faster as it is smaller"
 RULE = (
-    "Students of three quarters, half and a quarter of the width, on each engine with one thread. Figures are speedups, "
-    "divided by how many times fewer multiply-adds there are. It holds if all lie between 0.8 and 1.25, does not hold "
-    "if none does, depends else."
+    "Students of three quarters, half and a quarter of the width, on each engine with one thread. Figures are "
+    "speedups, divided by how many times fewer multiply-adds there are. It holds if all lie between 0.8 and 1.25, does "
+    "not hold if none does, depends else."
 )
 TIMED = True
 NETWORKS = ("plain", "residual", "mobile", "transformer")

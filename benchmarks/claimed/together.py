@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 
-from claimed import ENGINES, Figure, Verdict, answers, few, fastest, judged, made_all, points, refusal, times
+from claimed import ENGINES, Figure, Verdict, answers, fastest, few, judged, made_all, points, refusal, times
 from made import made
 from shelf import raced
 
 CLAIM = "All of them together beat each alone"
 RULE = (
-    "Files that lose at most a point on test, each on its fastest engine, one thread: the fastest that joins techniques "
-    "over the fastest of one technique. It holds if that is surely above 1 on every network, does not hold if nowhere, "
-    "depends else; where no joined file loses so little, it is not."
+    "Files that lose at most a point on test, each on its fastest engine, one thread: the fastest that joins "
+    "techniques over the fastest of one technique. It holds if that is surely above 1 on every network, does not hold "
+    "if nowhere, depends else; where no joined file loses so little, it is not."
 )
 TIMED = True
 NETWORKS = ("plain", "residual", "mobile", "transformer")

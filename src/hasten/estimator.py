@@ -32,9 +32,9 @@ def is_estimator(made: object) -> bool:
 def converted(estimator: Any, data: Data) -> OnnxModel:
     """The ONNX model that answers as the estimator does.
 
-    A classifier gives `probabilities` f32 [N, classes], in the order of its `classes_`; its label is the best of them. A
-    regressor gives `value` f32 [N, targets]. scikit-learn compares f32 features with f64 thresholds: those are rounded
-    down to f32, which leaves every comparison `x <= t` as it is.
+    A classifier gives `probabilities` f32 [N, classes], in the order of its `classes_`; its label is the best of them.
+    A regressor gives `value` f32 [N, targets]. scikit-learn compares f32 features with f64 thresholds: those are
+    rounded down to f32, which leaves every comparison `x <= t` as it is.
 
     Args:
         estimator: fitted.

@@ -1,7 +1,7 @@
 """A tree ensemble of an ONNX graph as arrays: read from its node, walked through by samples, and written back.
 
-Operators of ai.onnx.ml: TreeEnsembleClassifier and TreeEnsembleRegressor, which scikit-learn's, XGBoost's and LightGBM's
-converters write (https://onnx.ai/onnx/operators/onnx_aionnxml_TreeEnsembleClassifier.html).
+Operators of ai.onnx.ml: TreeEnsembleClassifier and TreeEnsembleRegressor, which the converters of scikit-learn, XGBoost
+and LightGBM write (https://onnx.ai/onnx/operators/onnx_aionnxml_TreeEnsembleClassifier.html).
 """
 
 from collections.abc import Iterator
@@ -295,7 +295,7 @@ class _Places:
         Raises:
             InputError: there is no such node.
         """
-        known = (self._low <= number) & (number <= self._high) & (0 <= tree) & (tree <= self.tree.max())
+        known = (self._low <= number) & (number <= self._high) & (tree >= 0) & (tree <= self.tree.max())
         asked = self._keys(np.where(known, tree, 0), np.where(known, number, self._low))
         found = np.minimum(np.searchsorted(self._keyed, asked), len(self._keyed) - 1)
         if not (known & (self._keyed[found] == asked)).all():

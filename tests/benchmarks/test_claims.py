@@ -36,7 +36,7 @@ CASES = {
     ),
     "few_bits": (bits(0.1, 2.0), bits(0.1, 0.1), bits(0.9, 2.0)),
     "depth": tuple(
-        figures("points", ("shallowest less deepest, 8 bits", 0.0, -1.0, 1.0), ("shallowest less deepest, 4 bits", *gap))
+        figures("points", ("shallowest less deepest, 4 bits", *gap))
         for gap in ((1.0, 0.2, 1.8), (-1.0, -1.8, -0.2), (1.0, -0.1, 2.0))
     ),
     "trained_int8": (

@@ -85,7 +85,7 @@ def _total(forest: Forest, leaves: np.ndarray) -> np.ndarray:
 
 
 def _averages(forest: Forest, leaves: np.ndarray, wanted: np.ndarray) -> bool:
-    """Whether a tree alone, taken as often as there are trees, tells more than the mean does: a boosted one does not."""
+    """Whether a tree alone, taken as often as there are trees, tells more than the mean does."""
     trees = leaves.shape[1]
     alone = [np.square(forest.base + trees * forest.value[column] - wanted).sum() for column in leaves.T]
     return trees > 1 and bool(np.median(alone) < np.square(wanted - wanted.mean(0)).sum())

@@ -28,10 +28,10 @@ class PruneTrees(Technique):
     Pruning in Ordered Bagging Ensembles), for TreeEnsembleClassifier and TreeEnsembleRegressor of ai.onnx.ml.
 
     It learns from `train`, or from `calibrate` where the task has no `train`; without labels from the ensemble's own
-    answers. Each tree is pruned in view of what those before it have become, and a leaf takes the value that loses least
-    (a Newton step on the loss that goes with post_transform); of a forest that tells numbers each tree for itself, since
-    it would learn the noise of the labels otherwise. What trees say that feed further nodes is kept as
-    near to itself as can be. Time falls where trees become fewer or shallower; for one sample a call, less than nodes.
+    answers. Each tree is pruned in view of what those before it have become, and a leaf takes the value that loses
+    least (a Newton step on the loss that goes with post_transform); of a forest that tells numbers each tree for
+    itself, since it would learn the noise of the labels otherwise. Trees that feed further nodes are kept as near to
+    what they say as can be. Time falls where trees become fewer or shallower; for one sample a call, less than nodes.
     Not for a network without trees, nor for trees joined by MIN or MAX, or that branch on sets (TreeEnsemble).
 
     Settings:
@@ -143,7 +143,7 @@ def _features(model: OnnxModel, node: "onnx.NodeProto", data: "Data") -> np.ndar
 def _wanted(
     model: OnnxModel, node: "onnx.NodeProto", forest: Forest, data: "Data"
 ) -> tuple[np.ndarray | None, Loss, bool]:
-    """What the trees should say, f64 [N, K], the loss, and whether they are numbers; None where labels do not tell it."""
+    """What the trees should say, f64 [N, K], the loss, and whether they are numbers; None where labels tell nothing."""
     held = {a.name: a for a in node.attribute}
     loss = _LOSSES.get(held["post_transform"].s.decode() if "post_transform" in held else "NONE")
     classifies = node.op_type == CLASSIFIER
@@ -153,7 +153,7 @@ def _wanted(
     if not classifies:
         fits = loss == "squares" and target.size == len(target) * len(forest.ids)
         return (target.reshape(len(target), -1).astype(np.float64) if fits else None), "squares", fits
-    classes = len(held["classlabels_int64s"].ints if "classlabels_int64s" in held else held["classlabels_strings"].strings)
+    classes = sum(len(a.ints) + len(a.strings) for name, a in held.items() if name.startswith("classlabels"))
     if target.ndim != 1 or target.dtype.kind not in "iub" or target.max() >= classes:
         return None, "squares", False
     if len(forest.ids) == 1 and classes == 2:  # one number for the second class
