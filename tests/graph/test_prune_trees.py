@@ -1,5 +1,6 @@
 """prune_trees: what goes, what stays, and what the leaves then say."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from sklearn.ensemble import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
+from hasten import Budget, boost
+from hasten.bundle import Bundle
 from hasten.data import Data
 from hasten.engines.onnxruntime import OnnxRuntime
 from hasten.errors import NotApplicable, UsageError
@@ -192,3 +195,28 @@ def test_validate_and_test_are_not_read() -> None:
     task = quadrants(lambda: made, calibrate=calibrate)
     blind = quadrants(lambda: made, calibrate=calibrate, validate=None, test=unread)
     assert PruneTrees()(task.original, blind).digest() == PruneTrees()(task.original, task).digest()
+
+
+TASK_FILE = """
+import sys
+sys.path.insert(0, {tests!r})
+from forests import fitted, quadrants
+
+task = quadrants(fitted)
+"""
+
+
+def test_boost_ships_a_smaller_forest(tmp_path: Path) -> None:
+    """From an estimator in a task file to a bundle that replays its golden cases, on the engine that has trees."""
+    file = tmp_path / "task.py"
+    file.write_text(TASK_FILE.format(tests=str(Path(__file__).parents[1])))
+    result = boost(Task.load(file), tmp_path / "bundle", Budget(0.1, time_s=240), engines=["onnxruntime"])
+    assert {t["engine"].partition("(")[0] for t in result["baselines"]} == {"onnxruntime"}
+    tried = {t["recipe"]: t for t in result["trials"]}
+    assert {"prune_trees", "prune_trees(keep=0.25)", "prune_trees(keep=0.125)"} <= set(tried)
+    assert not [t["reason"] for t in result["trials"] if t["status"] == "failed"]
+    assert tried["prune_trees"]["size_mb"] < result["baselines"][0]["size_mb"]
+    assert tried["prune_trees"]["macs"] == 0
+    if result["winner"]:  # which a machine that is busy may not see
+        with Bundle.load(tmp_path / "bundle") as bundle:
+            assert bundle.signature.outputs[0].name == "probabilities"
