@@ -35,6 +35,8 @@ BARS = {
     "aware": ("training for INT8 brings back what INT8 loses", [HERE / "aware.py"]),
     "adapt": ("all of a net with SiLU and GroupNorm fits a DLA, and little is lost", [HERE / "adapt.py"]),
     "shelf": ("each technique alone: what it takes, gives and costs", [HERE / "shelf.py"]),
+    "trees": ("a forest of a quarter of the nodes, nothing lost, against scikit-learn", [HERE / "trees.py"]),
+    "claims": ("a verdict on what is said of these techniques, within four hours", [HERE / "claims.py"]),
     "roofline": ("layers add up to the call, and nothing exceeds the peak", [HERE / "roofline.py"]),
     "explain": ("explain names the true cause, and its first remedy helps", [HERE / "explain.py"]),
     "diff": ("diff finds the layer that was tampered with, within 1 GB", [HERE / "diff.py"]),

@@ -16,6 +16,7 @@ from hasten.engine import Engine
 from hasten.errors import HastenError, InputError, MissingError
 from hasten.golden import CASES, Undecided
 from hasten.measure.machine import conditions
+from hasten.model import OnnxModel
 from hasten.recipe import Recipe
 from hasten.report.html import page, require
 from hasten.search.bench import AS_IT_IS, Bench, failed, fastest, finalists_of
@@ -107,7 +108,7 @@ def settings_of(task: Task, names: Sequence[str]) -> list[Engine]:
             raise MissingError(f"the engine {name} cannot run here", reason)
     if not any(k.takes == "onnx" for k in chosen.values()):
         raise MissingError("no engine that runs ONNX was found", "pip install hasten[onnxruntime,openvino]")
-    eager = [] if isinstance(task.model, Path) else [k for k in find.engines().values() if k.takes == "torch"]
+    eager = [] if isinstance(task.original, OnnxModel) else [k for k in find.engines().values() if k.takes == "torch"]
     kinds = dict.fromkeys([*eager, *(k for k in chosen.values() if k.takes == "onnx")])
     return [v for k in kinds for v in k.variants(False)]
 

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     import torch
 
 Arrays = Mapping[str, np.ndarray]
+_TREES = {
+    f"{numbers}{stored}"
+    for numbers in ("nodes_values", "class_weights", "target_weights", "nodes_splits", "leaf_weights")
+    for stored in ("", "_as_tensor")
+}
 HISTORY = "hasten.history"  # metadata key of an ONNX file: the techniques applied, one a line
 
 
@@ -231,8 +236,12 @@ class OnnxModel:
 
     @property
     def params(self) -> int:
-        """Elements of all floating-point and quantized weights (constants of shapes and indices included)."""
-        return sum(math.prod(w.dims) for w in self.proto.graph.initializer)
+        """Elements of all floating-point and quantized weights (constants of shapes and indices included), and of
+        ensembles of trees their thresholds and the weights of their leaves.
+        """
+        trees = (a for n in self.proto.graph.node if n.domain == "ai.onnx.ml" for a in n.attribute if a.name in _TREES)
+        weights = sum(math.prod(w.dims) for w in self.proto.graph.initializer)
+        return weights + sum(len(a.floats) or math.prod(a.t.dims) for a in trees)
 
     @property
     def size_mb(self) -> float:

@@ -10,9 +10,12 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
+import numpy as np
+
 from hasten import files
 from hasten.data import Data
 from hasten.errors import HastenError, InputError
+from hasten.estimator import is_estimator
 from hasten.metric import Metric, metric
 from hasten.model import Model, OnnxModel, TorchModel
 from hasten.neighbours import settle
@@ -20,6 +23,7 @@ from hasten.pipeline import Pipeline
 
 if TYPE_CHECKING:
     import torch
+    from sklearn.base import BaseEstimator
 
 Split = Literal["train", "calibrate", "validate", "test"]
 Source = Data | Callable[[], Data] | None
@@ -31,7 +35,7 @@ class Task:
 
     Attributes:
         name: as printed.
-        model: builds the trained module, or the path of an ONNX file.
+        model: builds the trained module, or a fitted scikit-learn estimator; or the path of an ONNX file.
         metric: a Metric, or a name: top1, top5, mse, cosine, agreement.
         calibrate: typical inputs, a few hundred; ranges for INT8 come from it.
         validate: chooses between candidates; `test` is used once, for the final figure.
@@ -44,7 +48,7 @@ class Task:
     """
 
     name: str
-    model: "Callable[[], torch.nn.Module] | Path"
+    model: "Callable[[], torch.nn.Module | BaseEstimator] | Path"
     metric: Metric | str
     calibrate: Source = None
     validate: Source = None
@@ -105,7 +109,7 @@ class Task:
 
     @cached_property
     def original(self) -> Model:
-        """The model as it was trained; a file has passed the gate.
+        """The model as it was trained; a file has passed the gate, an estimator is converted.
 
         Raises:
             InputError: it cannot be built, read, or used without danger.
@@ -115,7 +119,12 @@ class Task:
             from hasten.provenance import label
 
             return OnnxModel(label(admit(self.model).proto), self.model)
-        return self.built(self.model, "model")
+        made = self._asked(self.model, "model")
+        if is_estimator(made):
+            from hasten.estimator import converted
+
+            return converted(made, self._seen())
+        return self._wrapped(made, "model")
 
     def module(self) -> "torch.nn.Module":
         """The network as its function builds it, whatever it answers with.
@@ -125,7 +134,7 @@ class Task:
         """
         if isinstance(self.model, Path):
             raise InputError(f"{self.model} is no torch module", "give a task file")
-        return self._module(self.model, "model")
+        return self._torch(self._asked(self.model, "model"), "model")
 
     def built(self, build: "Callable[[], torch.nn.Module]", what: str) -> TorchModel:
         """A network of the task's, its model, a student or a teacher, as it answers to the task's data.
@@ -133,16 +142,18 @@ class Task:
         Raises:
             InputError: it cannot be built, or fails on the data; `what` is the word for it in the sentence.
         """
-        return TorchModel.of(self._module(build, what), self.sample().take(slice(0, 1)).inputs)
+        return self._wrapped(self._asked(build, what), what)
 
-    def _module(self, build: "Callable[[], torch.nn.Module]", what: str) -> "torch.nn.Module":
+    def _wrapped(self, made: Any, what: str) -> TorchModel:
+        return TorchModel.of(self._torch(made, what), self.sample().take(slice(0, 1)).inputs)
+
+    def _torch(self, module: Any, what: str) -> "torch.nn.Module":
         import torch
 
-        module = self._asked(build, what)
         if not isinstance(module, torch.nn.Module):
             raise InputError(
                 f"the task's {what} gives a value of type {type(module).__name__}",
-                "return the module itself, with its weights loaded",
+                "return the module itself with its weights loaded, or a fitted scikit-learn estimator",
             )
         return module
 
@@ -164,6 +175,13 @@ class Task:
         parts: tuple[Split, ...] = ("calibrate", "validate", "train", "test")
         part = next((name for name in parts if getattr(self, name) is not None), parts[0])
         return self._prepared(self._read(part).take(slice(0, 64)))
+
+    def _seen(self) -> Data:
+        """Inputs of what an estimator may see before it is chosen: calibrate, and validate where there is any."""
+        parts: tuple[Split, ...] = ("calibrate", "validate")
+        found = [self._prepared(self._read(part)).inputs for part in parts if getattr(self, part) is not None]
+        found = found or [self.sample().inputs]
+        return Data({name: np.concatenate([part[name] for part in found]) for name in found[0]})
 
     def raw(self, name: Split) -> Data:
         """One part of the data as it came, before the pipeline.

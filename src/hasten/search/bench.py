@@ -116,7 +116,7 @@ class Bench:
     def _enough(self, trials: list[Trial]) -> list[Trial]:
         """The trials, when the original and an engine at f32 are among them."""
         kinds = {self.engine(t).takes for t in trials if self.engine(t).precision == "f32"}
-        for kind in ("onnx",) if isinstance(self.shop.task.model, Path) else ("torch", "onnx"):
+        for kind in ("torch", "onnx") if isinstance(self.shop.task.original, TorchModel) else ("onnx",):
             if kind not in kinds:
                 said = [
                     f"{t.engine}: {t.reason}"
