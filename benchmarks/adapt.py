@@ -3,8 +3,8 @@
 python benchmarks/adapt.py [--epochs N] [--heal N]
 
 On Fashion-MNIST: a small residual net with SiLU, GroupNorm and a mean over the image is trained once (a few minutes,
-kept in out/), adapted to the DLA, and healed. `hasten check --target dla` judges the file before and after, at a batch of
-one; what is lost on the test images is paired image by image.
+kept in out/), adapted to the DLA, and healed. `hasten check --target dla` judges the file before and after; what is
+lost on the test images is paired image by image.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812
 
 from bar import bar
 from commands import ROOT

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny import CLASSES
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812
 from trainable import accuracy, quadrants
 
 from hasten import checkpoint

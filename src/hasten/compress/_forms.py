@@ -64,7 +64,7 @@ class Matrices(nn.Module):
         self.register_buffer("columns", made[1].T.contiguous(), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.rows.to(x.dtype) @ x @ self.columns.to(x.dtype)
+        return self.rows.to(x) @ x @ self.columns.to(x)
 
 
 class Mean(nn.Module):

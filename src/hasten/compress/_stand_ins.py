@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 SAMPLES, BATCH = 512, 64  # of the calibration data, and of a run
 
 
-def standing(
-    module: nn.Module, layers: Mapping[str, Sequence[Any]], calls: Mapping[str, Sequence[Any]]
-) -> nn.Module:
+def standing(module: nn.Module, layers: Mapping[str, Sequence[Any]], calls: Mapping[str, Sequence[Any]]) -> nn.Module:
     """A copy in which these forms stand for the layers of those names, and for those calls of functions."""
     for name in layers:
         module.get_submodule(name)
@@ -31,9 +29,7 @@ def standing(
     return answering(made, answers(calls)) if calls else made
 
 
-def calibrated(
-    made: TorchModel, before: TorchModel, layers: Mapping[str, Sequence[Any]], task: "Task"
-) -> TorchModel:
+def calibrated(made: TorchModel, before: TorchModel, layers: Mapping[str, Sequence[Any]], task: "Task") -> TorchModel:
     """With batch norms whose channels have the mean and spread that the norms before them gave, on calibration data."""
     norms = [name for name, (kind, _) in layers.items() if kind.endswith("BatchNorm") or kind.startswith("BatchNorm")]
     if not norms:

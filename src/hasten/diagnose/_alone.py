@@ -90,9 +90,7 @@ def units(module: nn.Module, names: Sequence[str], feeds: Sequence[Arrays]) -> l
     return [unit for unit in found if unit is not None]
 
 
-def of_calls(
-    function: Callable[..., Any], calls: Sequence[tuple[Any, Any]], feeds: Sequence[Arrays]
-) -> Unit | None:
+def of_calls(function: Callable[..., Any], calls: Sequence[tuple[Any, Any]], feeds: Sequence[Arrays]) -> Unit | None:
     """A function of torch with what it is given at each feed; None where it cannot stand alone."""
 
     class Function(nn.Module):

@@ -55,7 +55,7 @@ def mended(model: TorchModel, feeds: Sequence[Arrays], engine: Engine, attempts:
         failure = diagnose(now, feeds, engine, attempts)
         better = _rewritten(now, failure, engine)
         if better is None:
-            what, mend = failure.sentence
+            what, _ = failure.sentence
             said = f"; after {', '.join(done)}" if done else ""
             raise InputError(f"{what}{said}; no rewrite mends it", failure.kind.mend)
         name, now = better
