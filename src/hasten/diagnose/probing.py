@@ -4,6 +4,7 @@ What is remembered is a file a target and a version of its engine in the cache: 
 ended by a limit or a crash is not remembered: the machine may have been at fault.
 """
 
+import json
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -145,11 +146,11 @@ _NAMES: Mapping[str, Literal["ONNX Runtime", "ONNX"]] = {"onnxruntime": "ONNX Ru
 
 
 def _ended(fault: ChildDied) -> str:
-    """How the child ended, without its name."""
+    """How the child ended, or what it raised, without its name."""
+    if " raised " in fault.what:
+        return f"raised {fault.what.partition(' raised ')[2]}"
     return re.sub(r"^the child process \S+ ", "", fault.what).partition(": ")[0]
 
 
 def _json(known: Mapping[str, Any]) -> str:
-    import json
-
     return json.dumps(known, indent=0, sort_keys=True) + "\n"

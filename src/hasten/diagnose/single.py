@@ -113,8 +113,10 @@ class _Graph:
 
     def _trace(self, feed: Arrays) -> Arrays:
         """Values of one run: what is folded, whole numbers, and whatever has an unknown shape."""
-        made = [n for node in self.proto.graph.node for n in node.output if n and n not in self.constants]
-        wanted = [n for n in made if n not in self.known or n in self.folded or self._whole(n)]
+        nodes = self.proto.graph.node
+        made = [n for node in nodes for n in node.output if n and n not in self.constants]
+        read = {n for node in nodes for n in _reads(node)}
+        wanted = [n for n in made if n not in self.known or (n in read and (n in self.folded or self._whole(n)))]
         values, shapes = traced(self.proto, feed, wanted) if wanted else ({}, {})
         self.known |= {n: kind for n, kind in shapes.items() if n not in self.known}
         return values

@@ -9,7 +9,6 @@
 import importlib
 import pkgutil
 import tomllib
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -77,12 +76,6 @@ class Support:
         """Every node is native."""
         return not self.refusal and all(row.word == "native" for row in self.rows)
 
-    def summary(self) -> str:
-        counts = Counter(row.word for row in self.rows)
-        named = ", ".join(f"{counts[word]} {_PLURAL[word]}" for word in WORDS if counts[word])
-        what = f"{len(self.rows)} nodes: {named or 'none'}"
-        return f"{self.said}{' (an estimate: nothing was run)' if self.estimate else ''}: {what}"
-
     def to_json(self) -> dict[str, Any]:
         told = {word: sum(row.word == word for row in self.rows) for word in WORDS}
         return {
@@ -96,9 +89,6 @@ class Support:
             "remarks": list(self.remarks),
             "refusal": self.refusal,
         }
-
-
-_PLURAL = {"native": "native", "falls back": "fall back", "refused": "refused", "unknown": "unknown"}
 
 
 def check(model: OnnxModel, target: str, inputs: Arrays, seed: int = 0, **settings: Any) -> Support:

@@ -76,8 +76,13 @@ class Target(ABC):
         return False
 
     @abstractmethod
-    def look(self, subject: Subject) -> Found:
-        """
+    def told(self, singles: Sequence[Single]) -> list[Told]:
+        """What it makes of each node alone.
+
         Raises:
             HastenError: it cannot be asked at all.
         """
+
+    def look(self, subject: Subject) -> Found:
+        """What it makes of the network: of each node alone, unless a target has more to say."""
+        return Found(self.told(subject.singles))

@@ -5,6 +5,7 @@ What it takes is "accepted by TensorRT-RTX 1.7": it is not the TensorRT of a boa
 
 import importlib.metadata
 import importlib.util
+import re
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -64,7 +65,7 @@ class Opened:
     def faults(self) -> list[Fault]:
         """What the parser holds against the model that it was last given."""
         found = (self.parser.get_error(i) for i in range(self.parser.num_errors))
-        return [Fault(e.node(), e.node_name(), e.node_operator(), _plain(e)) for e in found]
+        return [Fault(e.node(), e.node_name(), e.node_operator(), _why(e)) for e in found]
 
 
 def opened() -> Opened:
@@ -76,9 +77,16 @@ def opened() -> Opened:
     return Opened(builder, network, trt.OnnxParser(network, logger), logger.said)
 
 
-def _plain(error: Any) -> str:
-    """Why, in the parser's words where it has some: for an operator that it does not know it says `false`."""
-    why = str(error.desc()).strip().removeprefix("Assertion failed: ")
+def plain(why: str) -> str:
+    """Its words on one line, without the condition in its source that failed where a sentence goes with it."""
+    said = " ".join(why.split()).removeprefix("Assertion failed: ")
+    sentence = re.search(r'&& "(.+)"$', said)
+    return sentence[1] if sentence else said[:300]
+
+
+def _why(error: Any) -> str:
+    """For an operator that it does not know the parser says `false`."""
+    why = plain(str(error.desc()))
     return f"{error.node_operator()} is not among the operators of the parser" if why == "false" else why
 
 

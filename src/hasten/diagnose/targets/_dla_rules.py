@@ -10,7 +10,6 @@ import onnx
 from onnx import helper, numpy_helper
 
 from hasten.diagnose.single import Single
-from hasten.diagnose.target import Subject
 
 Limits = Mapping[str, Any]
 VANISHES = {"Cast", "Dropout", "Identity"}  # of floats
@@ -34,7 +33,7 @@ class Layer:
     cut: str = ""
 
     @classmethod
-    def of(cls, subject: Subject, single: Single) -> "Layer":
+    def of(cls, single: Single) -> "Layer":
         if single.model is None:
             return cls(single.node, {}, {}, False, single.why)
         graph = single.model.graph

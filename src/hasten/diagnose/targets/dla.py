@@ -6,13 +6,14 @@ layers (constants, shapes, Identity, a cast between floats) runs on neither.
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from hasten.diagnose.targets._dla_rules import RULES, Layer
+from hasten.diagnose.single import Single
 from hasten.diagnose.target import Found, Subject, Target, Told
 from hasten.measure.flops import count
 
@@ -33,8 +34,12 @@ class Dla(Target):
     def estimate(self) -> bool:
         return True
 
+    def told(self, singles: Sequence[Single]) -> list[Told]:
+        return [_told(Layer.of(single)) for single in singles]
+
     def look(self, subject: Subject) -> Found:
-        layers = [Layer.of(subject, single) for single in subject.singles]
+        """And how much of the whole that is."""
+        layers = [Layer.of(single) for single in subject.singles]
         told = [_told(layer) for layer in layers]
         on = [None if layer.folded else t.word == "native" for layer, t in zip(layers, told, strict=True)]
         placed = [o for o in on if o is not None]

@@ -4,13 +4,15 @@ It refuses what it has no kernel for. It falls back where it runs an operator as
 half-precision floats in single precision between casts, or leaves a node to the CPU though another provider was asked.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hasten.diagnose.probing import probed
-from hasten.diagnose.target import Found, Subject, Target
+from hasten.diagnose.single import Single
+from hasten.diagnose.target import Target, Told
 from hasten.diagnose.traced import pack, unpack
 from hasten.engines.onnxruntime import OnnxRuntime
 from hasten.errors import MissingError
@@ -33,7 +35,7 @@ class OnnxRuntimeTarget(Target):
     def said(self) -> str:
         return f"ONNX Runtime {OnnxRuntime.version()}, {self.provider}"
 
-    def look(self, subject: Subject) -> Found:
+    def told(self, singles: Sequence[Single]) -> list[Told]:
         """
         Raises:
             MissingError: this build has no such provider.
@@ -45,7 +47,7 @@ class OnnxRuntimeTarget(Target):
                 f"this ONNX Runtime has no {self.provider}", f"it has {', '.join(has)}: install the build that has it"
             )
         name = f"onnxruntime-{OnnxRuntime.version()}-{self.provider}"
-        return Found(probed(subject.singles, f"{__name__}:Prober", name, settings={"provider": self.provider}))
+        return probed(singles, f"{__name__}:Prober", name, settings={"provider": self.provider})
 
 
 class Prober:
@@ -115,6 +117,6 @@ def _feed(path: str, inputs: Sequence[str]) -> dict[str, Any]:
 
 
 def _words(fault: Exception) -> str:
-    """ONNX Runtime's own words, without its prefix and source places."""
-    said = (str(fault).strip().splitlines() or [type(fault).__name__])[0]
-    return said.rpartition(" : ")[2][:300]
+    """ONNX Runtime's own words, without its prefix, the path, and places in its source."""
+    said = (str(fault).strip().splitlines() or [type(fault).__name__])[0].rpartition(" : ")[2]
+    return re.sub(r"Load model from \S+ failed:|\S*/onnxruntime/\S+ ", "", said)[:300]

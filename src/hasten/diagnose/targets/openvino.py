@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hasten.diagnose.probing import probed
-from hasten.diagnose.target import Found, Subject, Target
+from hasten.diagnose.single import Single
+from hasten.diagnose.target import Target, Told
 from hasten.diagnose.traced import pack, unpack
 from hasten.engines.openvino import OpenVino
 from hasten.errors import InputError
@@ -29,8 +30,8 @@ class OpenVinoTarget(Target):
     def said(self) -> str:
         return f"OpenVINO {OpenVino.version()}, CPU at f32"
 
-    def look(self, subject: Subject) -> Found:
-        return Found(probed(subject.singles, f"{__name__}:Prober", f"openvino-{OpenVino.version()}", compares=True))
+    def told(self, singles: Sequence[Single]) -> list[Told]:
+        return probed(singles, f"{__name__}:Prober", f"openvino-{OpenVino.version()}", compares=True)
 
 
 class Prober:

@@ -13,10 +13,12 @@ from typing import Any
 
 from hasten.child import Child, ChildDied
 from hasten.diagnose.probing import probed
+from hasten.diagnose.single import Single
 from hasten.diagnose.target import Found, Subject, Target, Told
 from hasten.engines import _rtx
 
 PARSE_S, BUILD_S, MEMORY_MB = 120.0, 600.0, 6000
+_PROFILE = "no optimization profile"  # is missing where an input is a shape, which in the whole comes from inside
 NARROWS = {"DOUBLE": "it is computed in float32: TensorRT has no float64"}
 
 
@@ -34,8 +36,15 @@ class TensorRtTarget(Target):
     def said(self) -> str:
         return f"accepted by {_rtx.release()}"
 
+    def told(self, singles: Sequence[Single]) -> list[Told]:
+        """What only depends on shapes is not asked alone: as an input it would be another thing than it is in the whole."""
+        asked = [single for single in singles if not single.folded]
+        answers = iter(probed(asked, f"{__name__}:Prober", f"tensorrt_rtx-{_rtx.version()}"))
+        return [Told("native") if single.folded else next(answers) for single in singles]
+
     def look(self, subject: Subject) -> Found:
-        told = probed(subject.singles, f"{__name__}:Prober", f"tensorrt_rtx-{_rtx.version()}")
+        """And where they stand together, since some nodes are only taken beside others, or refused there."""
+        told = self.told(subject.singles)
         with tempfile.TemporaryDirectory(prefix="hasten-") as folder:
             path = subject.model.save(Path(folder) / "whole.onnx").path
             limit = int(MEMORY_MB + 8 * subject.model.size_mb)
@@ -76,8 +85,8 @@ class Prober:
         opened = _rtx.opened()
         if not opened.parser.parse(content):
             return {"word": "refused", "why": _why(opened)}
-        if inputs and not _built(opened):
-            return {"word": "refused", "why": f"the builder refuses it: {_why(opened)}"}
+        if inputs and not _built(opened) and _PROFILE not in (why := _why(opened)):
+            return {"word": "refused", "why": f"the builder refuses it: {why}"}
         graph = onnx.ModelProto.FromString(content).graph
         kinds = {onnx.TensorProto.DataType.Name(v.type.tensor_type.elem_type) for v in graph.input}
         why = next((NARROWS[k] for k in kinds if k in NARROWS), "")
@@ -107,8 +116,8 @@ def _built(opened: _rtx.Opened) -> float:
 
 def _why(opened: _rtx.Opened) -> str:
     """The parser's own words, without places in its source."""
-    found = [fault.why for fault in opened.faults()] or [s for kind, s in opened.said if "ERROR" in kind]
-    return found[0].strip()[:300] if found else "no reason given"
+    found = [fault.why for fault in opened.faults()] or [_rtx.plain(s) for kind, s in opened.said if "ERROR" in kind]
+    return found[0] if found else "no reason given"
 
 
 def _ended(fault: ChildDied) -> str:
