@@ -9,10 +9,17 @@ from onnx import TensorProto, helper, numpy_helper
 
 from hasten.model import OnnxModel
 
-F32, F16, F64, I64, I32, I8, U8, BOOL = (
-    TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.INT64, TensorProto.INT32, TensorProto.INT8,
-    TensorProto.UINT8, TensorProto.BOOL,
+F32, F16, F64, I64, I32, I16, I8, U64, U8, BOOL = (
+    TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.INT64, TensorProto.INT32, TensorProto.INT16,
+    TensorProto.INT8, TensorProto.UINT64, TensorProto.UINT8, TensorProto.BOOL,
 )  # fmt: skip
+EVERYDAY = frozenset(
+    """
+    sigmoid elu softplus hardsigmoid exp floor gelu-tanh leaky thresholded add where isinf conv conv-depthwise matmul gemm
+    batch-norm instance-norm layer-norm max-pool average-pool softmax concat transpose reshape slice gather reduce-mean
+    global-average trilu cast reduce-l1 einsum
+    """.split()  # noqa: SIM905 - a list of strings would hide what it says
+)  # that every engine takes: left to the long proof
 IMAGE = (1, 8, 16, 16)
 ROWS = (4, 32)
 
@@ -63,6 +70,10 @@ def _normal(*shape: int, kind: Any = np.float32) -> np.ndarray:
     return np.random.default_rng(7).normal(0, 0.3, shape).astype(kind)
 
 
+def _whole(*shape: int) -> np.ndarray:
+    return np.random.default_rng(7).integers(0, 9, shape).astype(np.uint8)
+
+
 def _ints(*values: int) -> np.ndarray:
     return np.array(values, np.int64)
 
@@ -81,6 +92,8 @@ def _elementwise() -> dict[str, OnnxModel]:
     found["mul-half"] = one("Mul", [IMAGE, IMAGE], IMAGE, kind=F16)
     found["add-double"] = one("Add", [ROWS, ROWS], ROWS, kind=F64)
     found["add-int8"] = one("Add", [ROWS, ROWS], ROWS, kind=I8)
+    found["max-int16"] = one("Max", [ROWS, ROWS], ROWS, kind=I16)
+    found["pow-uint64"] = one("Pow", [ROWS, ROWS], ROWS, kinds=(F32, U64))
     found["mod-float"] = one("Mod", [ROWS], ROWS, [np.float32(1.5)], fmod=1)
     found["bitwise"] = one("BitwiseAnd", [ROWS, ROWS], ROWS, kind=I32)
     found["shift"] = one("BitShift", [ROWS, ROWS], ROWS, kind=U8, direction="LEFT")
@@ -92,6 +105,7 @@ def _elementwise() -> dict[str, OnnxModel]:
 def _layers() -> dict[str, OnnxModel]:
     weight, bias = _normal(16, 8, 3, 3), _normal(16)
     out = (1, 16, 16, 16)
+    scale, zero = np.float32(0.05), np.uint8(3)
     norm = [np.ones(8, np.float32), _normal(8), _normal(8), np.ones(8, np.float32)]
     return {
         "conv": one("Conv", [IMAGE], out, [weight, bias], pads=[1] * 4),
@@ -117,6 +131,7 @@ def _layers() -> dict[str, OnnxModel]:
         "softmax": one("Softmax", [ROWS], ROWS, axis=1),
         "quantize": one("QuantizeLinear", [IMAGE], IMAGE, [np.float32(0.05), np.int8(0)], made=I8),
         "dequantize-asymmetric": one("DequantizeLinear", [IMAGE], IMAGE, [np.float32(0.05), np.uint8(9)], U8, F32),
+        "qlinear-matmul": one("QLinearMatMul", [ROWS], (4, 8), [scale, zero, _whole(32, 8), scale, zero, scale, zero], U8),
         "dequantize": one("DequantizeLinear", [IMAGE], IMAGE, [np.float32(0.05), np.int8(0)], I8, F32),
     }
 
@@ -130,6 +145,8 @@ def _moved() -> dict[str, OnnxModel]:
                               nearest_mode="floor"),
         "resize-linear": one("Resize", [IMAGE], large, [None, double], mode="linear"),
         "resize-antialias": one("Resize", [IMAGE], small, [None, half], mode="linear", antialias=1),
+        "resize-aspect": one("Resize", [(1, 1, 4, 8)], (1, 1, 8, 16), [None, None, _ints(8, 20)], axes=[2, 3],
+                             keep_aspect_ratio_policy="not_larger"),
         "resize-cubic": one("Resize", [IMAGE], large, [None, double], mode="cubic"),
         "reshape": one("Reshape", [IMAGE], (1, 2048), [_ints(1, -1)]),
         "transpose": one("Transpose", [IMAGE], (1, 16, 16, 8), perm=[0, 2, 3, 1]),
@@ -154,6 +171,7 @@ def _reduced() -> dict[str, OnnxModel]:
         "reduce-mean": one("ReduceMean", [IMAGE], (1, 8, 1, 1), [_ints(2, 3)]),
         "reduce-logsum": one("ReduceLogSum", [(2, 3)], (2, 1), [_ints(1)]),
         "reduce-l1": one("ReduceL1", [ROWS], (4, 1), [_ints(1)]),
+        "argmax-last": one("ArgMax", [ROWS], (4, 1), made=I64, axis=1, select_last_index=1),
         "argmax": one("ArgMax", [ROWS], (4, 1), made=I64, axis=1),
         "cumsum": one("CumSum", [ROWS], ROWS, [np.array(1, np.int64)]),
         "lp-norm": one("LpNormalization", [ROWS], ROWS, axis=1, p=2),
@@ -163,6 +181,9 @@ def _reduced() -> dict[str, OnnxModel]:
 
 def _odd() -> dict[str, OnnxModel]:
     return {
+        "one-hot": one("OneHot", [(4,)], (4, 5), [_ints(5), np.array([0, 1], np.float32)], kind=I64, made=F32, axis=1),
+        "roi-align": one("RoiAlign", [IMAGE], (1, 8, 4, 4), [np.array([[1, 1, 9, 9]], np.float32), _ints(0)], opset=22,
+                         output_height=4, output_width=4),
         "det": one("Det", [(3, 4, 4)], (3,)),
         "einsum": one("Einsum", [(2, 3, 4), (2, 4, 5)], (2, 3, 5), equation="bij,bjk->bik"),
         "bernoulli": one("Bernoulli", [ROWS], ROWS),
