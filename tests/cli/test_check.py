@@ -72,12 +72,38 @@ def test_a_file_that_onnx_runtime_refuses_is_answered_not_turned_away(tmp_path: 
     assert found["nodes"][0]["why"].startswith("Could not find an implementation for Conv")
 
 
-def test_a_task_and_a_bundle_are_checked_with_their_modules(tmp_path: Path) -> None:
-    code, found = checked(tmp_path, ROOT / "examples" / "zoo" / "residual.py", "--target", "dla")
+TASK = """
+import numpy as np
+from torch import nn
+
+from hasten import Data, Task
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(2, 4, 3), nn.GroupNorm(2, 4), nn.ReLU())
+
+    def forward(self, image):
+        return self.body(image).mean((2, 3))
+
+
+task = Task("net", Net, "agreement", validate=lambda: Data({"image": np.ones((4, 2, 8, 8), np.float32)}))
+"""
+
+
+def test_a_task_is_checked_with_its_modules(tmp_path: Path) -> None:
+    (tmp_path / "task.py").write_text(TASK)
+    code, found = checked(tmp_path, tmp_path / "task.py", "--target", "dla")
     assert code == 0  # what the DLA does not take falls back to the GPU
     assert found["estimate"]
-    assert {"stem", "head"} & {row["module"].partition(".")[0] for row in found["nodes"]}
-    assert 0 < found["figures"]["macs_share"] <= 1
+    words = {row["module"]: row["word"] for row in found["nodes"] if row["op"] in ("Conv", "Relu", "InstanceNormalization")}
+    assert words == {"body.0": "native", "body.1": "falls back", "body.2": "native"}
+    assert found["figures"]["macs_share"] == 1
+    assert found["figures"]["loadables"] == 2
+
+
+def test_a_bundle_is_checked(tmp_path: Path) -> None:
     code, found = checked(tmp_path, ROOT / "spec" / "golden" / "int8", "--target", "onnxruntime")
     assert (code, len(found["nodes"])) == (0, 6)
 

@@ -38,7 +38,7 @@ def probed(
         compares: whether an answer other than ONNX's is refused.
     """
     path = files.cache_folder() / "check" / f"{re.sub('[^a-zA-Z0-9_.-]', '_', cache)}.{EDITION}.json"
-    known = {k: Told(*v) for k, v in files.remembered(path).items()}
+    known = {k: Told(*v) for k, v in files.remembered(path).items() if isinstance(v, list) and len(v) == 2}
     new: dict[str, Told] = {}
     with _Asking(child, dict(settings or {}), compares) as asking:
         for single in singles:

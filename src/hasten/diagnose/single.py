@@ -227,6 +227,10 @@ def _digest(weight: TensorProto) -> list[object]:
 
 
 def first_call(model: OnnxModel, inputs: Mapping[str, np.ndarray]) -> Arrays:
-    """What one call takes, out of samples: one where the batch is free, as many as are fixed otherwise."""
-    size = 1 if model.signature.batch else model.signature.fixed_batch
-    return {name: np.resize(a[:size], (size, *a.shape[1:])) if a.ndim else a for name, a in inputs.items()}
+    """What one call takes, out of samples: as many as are fixed, and one where the batch is free."""
+    made = {}
+    for tensor in model.signature.inputs:
+        given = np.asarray(inputs[tensor.name])
+        size = tensor.shape[0] if tensor.shape and isinstance(tensor.shape[0], int) else 1
+        made[tensor.name] = np.resize(given[:size], (size, *given.shape[1:])) if tensor.shape else given.reshape(-1)[0]
+    return made
