@@ -28,9 +28,7 @@ def onnxruntime(model: OnnxModel, feed: Feed) -> str:
     with tempfile.TemporaryDirectory() as folder:
         options.profile_file_prefix = f"{folder}/trace"
         try:
-            session = ort.InferenceSession(
-                model.proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
+            session = ort.InferenceSession(model.proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
             session.run(None, dict(feed))
         except Exception:
             return "refused"

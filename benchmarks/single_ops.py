@@ -15,9 +15,9 @@ F32, F16, F64, I64, I32, I16, I8, U64, U8, BOOL = (
 )  # fmt: skip
 EVERYDAY = frozenset(
     """
-    sigmoid elu softplus hardsigmoid exp floor gelu-tanh leaky thresholded add where isinf conv conv-depthwise matmul gemm
-    batch-norm instance-norm layer-norm max-pool average-pool softmax concat transpose reshape slice gather reduce-mean
-    global-average trilu cast reduce-l1 einsum
+    sigmoid elu softplus hardsigmoid exp floor gelu-tanh leaky thresholded add where isinf conv conv-depthwise matmul
+    gemm batch-norm instance-norm layer-norm max-pool average-pool softmax concat transpose reshape slice gather
+    reduce-mean global-average trilu cast reduce-l1 einsum
     """.split()  # noqa: SIM905 - a list of strings would hide what it says
 )  # that every engine takes: left to the long proof
 IMAGE = (1, 8, 16, 16)
@@ -79,7 +79,9 @@ def _ints(*values: int) -> np.ndarray:
 
 
 def _elementwise() -> dict[str, OnnxModel]:
-    plain = ("Relu", "Sigmoid", "Tanh", "Elu", "Softplus", "HardSwish", "HardSigmoid", "Mish", "Erf", "Exp", "Abs", "Floor")
+    plain = (
+        "Relu", "Sigmoid", "Tanh", "Elu", "Softplus", "HardSwish", "HardSigmoid", "Mish", "Erf", "Exp", "Abs", "Floor",
+    )  # fmt: skip
     found = {op.lower(): one(op, [IMAGE], IMAGE) for op in plain}
     found["gelu"] = one("Gelu", [IMAGE], IMAGE)
     found["gelu-tanh"] = one("Gelu", [IMAGE], IMAGE, approximate="tanh")
@@ -105,7 +107,7 @@ def _elementwise() -> dict[str, OnnxModel]:
 def _layers() -> dict[str, OnnxModel]:
     weight, bias = _normal(16, 8, 3, 3), _normal(16)
     out = (1, 16, 16, 16)
-    scale, zero = np.float32(0.05), np.uint8(3)
+    eight = np.float32(0.05), np.uint8(3)  # a scale and a zero point
     norm = [np.ones(8, np.float32), _normal(8), _normal(8), np.ones(8, np.float32)]
     return {
         "conv": one("Conv", [IMAGE], out, [weight, bias], pads=[1] * 4),
@@ -115,7 +117,7 @@ def _layers() -> dict[str, OnnxModel]:
         "conv-1d": one("Conv", [(1, 8, 32)], (1, 4, 30), [_normal(4, 8, 3)]),
         "conv-3d": one("Conv", [(1, 2, 6, 6, 6)], (1, 4, 4, 4, 4), [_normal(4, 2, 3, 3, 3)]),
         "transposed": one("ConvTranspose", [IMAGE], (1, 4, 32, 32), [_normal(8, 4, 2, 2)], strides=[2, 2]),
-        "conv-integer": one("ConvInteger", [IMAGE], (1, 4, 14, 14), [np.ones((4, 8, 3, 3), np.uint8)], kind=U8, made=I32),
+        "conv-integer": one("ConvInteger", [IMAGE], (1, 4, 14, 14), [np.ones((4, 8, 3, 3), np.uint8)], U8, I32),
         "gemm": one("Gemm", [ROWS], (4, 10), [_normal(10, 32), _normal(10)], transB=1),
         "matmul": one("MatMul", [(2, 4, 8), (2, 8, 4)], (2, 4, 4)),
         "matmul-integer": one("MatMulInteger", [ROWS], (4, 10), [np.ones((32, 10), np.uint8)], kind=U8, made=I32),
@@ -131,7 +133,7 @@ def _layers() -> dict[str, OnnxModel]:
         "softmax": one("Softmax", [ROWS], ROWS, axis=1),
         "quantize": one("QuantizeLinear", [IMAGE], IMAGE, [np.float32(0.05), np.int8(0)], made=I8),
         "dequantize-asymmetric": one("DequantizeLinear", [IMAGE], IMAGE, [np.float32(0.05), np.uint8(9)], U8, F32),
-        "qlinear-matmul": one("QLinearMatMul", [ROWS], (4, 8), [scale, zero, _whole(32, 8), scale, zero, scale, zero], U8),
+        "qlinear-matmul": one("QLinearMatMul", [ROWS], (4, 8), [*eight, _whole(32, 8), *eight, *eight], U8),
         "dequantize": one("DequantizeLinear", [IMAGE], IMAGE, [np.float32(0.05), np.int8(0)], I8, F32),
     }
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from graphs import model, network
 from onnx import helper
-from single_ops import models
 
 from hasten.cli import main
 from hasten.diagnose import support
@@ -17,6 +16,7 @@ from hasten.diagnose.support import instead, targets
 from hasten.manifest import schema, validate
 from hasten.model import OnnxModel
 from hasten.report.support import support_tables
+from single_ops import models
 
 ROOT = Path(__file__).parents[2]
 
@@ -97,7 +97,9 @@ def test_a_task_is_checked_with_its_modules(tmp_path: Path) -> None:
     code, found = checked(tmp_path, tmp_path / "task.py", "--target", "dla")
     assert code == 0  # what the DLA does not take falls back to the GPU
     assert found["estimate"]
-    words = {row["module"]: row["word"] for row in found["nodes"] if row["op"] in ("Conv", "Relu", "InstanceNormalization")}
+    words = {
+        row["module"]: row["word"] for row in found["nodes"] if row["op"] in ("Conv", "Relu", "InstanceNormalization")
+    }
     assert words == {"body.0": "native", "body.1": "falls back", "body.2": "native"}
     assert found["figures"]["macs_share"] == 1
     assert found["figures"]["loadables"] == 2

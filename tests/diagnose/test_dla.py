@@ -5,13 +5,13 @@ import onnx
 import pytest
 from graphs import model
 from onnx import TensorProto, helper
-from single_ops import IMAGE, models, one
 from test_support import cut
 
 from hasten.diagnose.support import Support, check, target_named
 from hasten.diagnose.targets import _dla_rules
 from hasten.diagnose.targets.dla import rules
 from hasten.model import OnnxModel
+from single_ops import IMAGE, models, one
 
 MODELS = models()
 

@@ -5,11 +5,11 @@ import onnx
 import pytest
 from graphs import model, network
 from onnx import helper
-from single_ops import models, one
 
 from hasten.diagnose.single import Single, first_call, settled, singles
 from hasten.model import OnnxModel
 from hasten.provenance import label
+from single_ops import models, one
 
 
 def cut(proto: onnx.ModelProto, **inputs: np.ndarray) -> dict[str, Single]:

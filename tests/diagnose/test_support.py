@@ -4,15 +4,15 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from engine_truth import TRUTH
-from single_ops import EVERYDAY, inputs_of, models
 
+from engine_truth import TRUTH
 from hasten import files
 from hasten.diagnose.probing import probed
 from hasten.diagnose.single import Single, settled, singles
 from hasten.diagnose.support import target_named
 from hasten.diagnose.target import Told
 from hasten.model import OnnxModel
+from single_ops import EVERYDAY, inputs_of, models
 
 MODELS = {name: model for name, model in models().items() if name not in EVERYDAY}
 LEAST = 60
@@ -69,7 +69,7 @@ def test_answers_are_remembered_by_version(cuts: dict[str, Single], monkeypatch:
     some = [cuts["relu"], cuts["det"]]
     target = target_named("onnxruntime")()
     first = target.told(some)
-    kept = list((files.cache_folder() / "check").glob("onnxruntime-*.json"))
+    kept = list((files.cache_folder() / "check").glob("onnxruntime-*-CPUExecutionProvider*.json"))
     assert len(kept) == 1
     assert some[0].key in files.remembered(kept[0])
     monkeypatch.setattr("hasten.diagnose.probing._Asking.told", None)  # nobody is asked again
@@ -107,9 +107,7 @@ class Hostile:
         return {"word": "native", "why": ""}
 
 
-def test_an_engine_that_crashes_or_hangs_is_survived(
-    cuts: dict[str, Single], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_engine_that_crashes_or_hangs_is_survived(cuts: dict[str, Single], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     monkeypatch.setattr("hasten.diagnose.probing.LIMIT_S", 3.0)
     three = [cuts["relu"], cuts["tanh"], cuts["abs"]]

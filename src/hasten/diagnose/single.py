@@ -68,11 +68,8 @@ class Single:
             "opsets": sorted((o.domain, o.version) for o in self.model.opset_import),
             "inputs": [place.get(n, "") for n in self.node.input],
             "outputs": [bool(n) for n in self.node.output],
-            "values": {
-                place[n]: _digest(constants[n]) if n in constants else [t.elem_type, [d.dim_value for d in t.shape.dim]]
-                for n in names
-                if n and (t := runtime.get(n) or n in constants)
-            },
+            "values": {place[n]: _digest(w) for n, w in constants.items()}
+            | {place[n]: [t.elem_type, [d.dim_value for d in t.shape.dim]] for n, t in runtime.items()},
         }
         return f"{self.node.op_type}-{hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]}"
 
@@ -99,7 +96,7 @@ class _Graph:
         self.constants = {w.name: w for w in graph.initializer} | dict(_held(graph.node))
         self.known = _inferred(self.proto) | {n: (w.data_type, tuple(w.dims)) for n, w in self.constants.items()}
         self.folded = self._foldable()
-        self.values = dict(feed) | self._trace(feed)
+        self.values = {**feed, **self._trace(feed)}
 
     def _foldable(self) -> set[str]:
         """Values that only depend on constants and shapes."""
@@ -137,7 +134,9 @@ class _Graph:
         weights = [self.constants[n] for n in needed if n in self.constants]
         weights += [numpy_helper.from_array(np.asarray(self.values[n]), n) for n in still]
         moving = [n for n in needed if n not in self.constants and n not in still]
-        given, answered = ([helper.make_tensor_value_info(n, *self.known[n]) for n in names] for names in (moving, made))
+        given, answered = (
+            [helper.make_tensor_value_info(n, *self.known[n]) for n in names] for names in (moving, made)
+        )
         model = onnx.ModelProto(ir_version=self.proto.ir_version, opset_import=self.proto.opset_import)
         model.graph.CopyFrom(helper.make_graph([node], "single", given, answered, weights))
         return Single(node, model, feed={n: self._given(n, rng) for n in moving}, folded=folded)
@@ -149,11 +148,11 @@ class _Graph:
             if name in self.values:
                 return np.asarray(self.values[name])
             return np.zeros(shape, dtype)
-        return rng.normal(size=shape).astype(dtype)
+        return np.asarray(rng.normal(size=shape)).astype(dtype)
 
 
 def settled(proto: onnx.ModelProto, feed: Arrays) -> onnx.ModelProto:
-    """A copy with functions inlined, nodes labelled, and inputs of the lengths of the feed; no other shapes are told."""
+    """A copy with functions inlined, nodes labelled, inputs of the lengths of the feed, and no other shapes told."""
     made = label(inliner.inline_local_functions(proto) if proto.functions else proto)
     weights = {w.name for w in made.graph.initializer}
     inputs = [v for v in made.graph.input if v.name not in weights]

@@ -1,9 +1,9 @@
 """Will it run there? A verdict a node of the network, for one target, and what to use instead.
 
-    native      the target has it
-    falls back  it runs, by a detour that costs time: as its definition, in plain loops, on another processor
-    refused     the target does not take it, or takes it and answers something else
-    unknown     it could not be asked: the node passes no tensor, or one whose shape nobody could tell
+native      the target has it
+falls back  it runs, by a detour that costs time: as its definition, in plain loops, on another processor
+refused     the target does not take it, or takes it and answers something else
+unknown     it could not be asked: the node passes no tensor, or one whose shape nobody could tell
 """
 
 import importlib
@@ -144,7 +144,7 @@ def instead(op: str, target: str, word: Word) -> str:
     if word in ("native", "unknown"):
         return ""
     families = tomllib.loads(Path(__file__).with_name("instead.toml").read_text())["family"]
-    found = next((family for family in families if op in family["ops"]), {})
+    found: Mapping[str, Any] = next((family for family in families if op in family["ops"]), {})
     return str(found.get(target, found.get("instead", "")))
 
 

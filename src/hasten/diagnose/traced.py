@@ -58,7 +58,8 @@ class Runner:
         from onnx.reference import ReferenceEvaluator
 
         evaluator = ReferenceEvaluator(str(Path(folder) / "whole.onnx"))
-        return _kept(Path(folder), names, evaluator.run(list(names), unpack(Path(folder) / "feed.npz", inputs)))
+        answer = evaluator.run(list(names), unpack(Path(folder) / "feed.npz", inputs))
+        return _kept(Path(folder), names, list(answer))
 
 
 def _kept(folder: Path, names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:

@@ -32,7 +32,11 @@ def support_tables(result: Mapping[str, Any]) -> "list[RenderableType]":
         result: as in spec/check.schema.json.
     """
     shown: list[RenderableType] = [filled("", NODES, result["nodes"])]
-    said = [f"{what}: {text(result['figures'][name])}" for name, (what, text) in FIGURES.items() if name in result["figures"]]
+    said = [
+        f"{what}: {text(result['figures'][name])}"
+        for name, (what, text) in FIGURES.items()
+        if name in result["figures"]
+    ]
     if said:
         shown.append(", ".join(said))
     shown += result["remarks"]

@@ -1,4 +1,4 @@
-"""The rules of the DLA, one a kind of layer: each says why a layer is not taken, or nothing. Limits come from dla.toml."""
+"""The rules of the DLA, one a kind of layer: why it is not taken, or nothing. The limits are those of dla.toml."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -170,7 +170,9 @@ def _scale(layer: Layer) -> str:
     shape = (1,) * (len(moving) - value.ndim) + value.shape
     each = shape == moving or shape[1:] == moving[1:]
     channel = len(moving) > 1 and math.prod(shape) == shape[1] == moving[1] if len(shape) > 1 else False
-    return "" if value.size == 1 or each or channel else f"a constant of {list(value.shape)} is no scale of {list(moving)}"
+    return (
+        "" if value.size == 1 or each or channel else f"a constant of {list(value.shape)} is no scale of {list(moving)}"
+    )
 
 
 def nothing(layer: Layer, limits: Limits) -> str:
@@ -198,8 +200,9 @@ def resize(layer: Layer, limits: Limits) -> str:
     mode = layer.attribute("mode", b"nearest").decode()
     if mode not in ("nearest", "linear") or layer.attribute("antialias", 0):
         return f"{mode}{' with antialias' if layer.attribute('antialias', 0) else ''} is not there"
+    low, high = limits[mode]
     if any(f != int(f) for f in factors) or not _in(factors, limits[mode]):
-        return f"factors {[round(f, 3) for f in factors]} are not whole numbers from {limits[mode][0]} to {limits[mode][1]}"
+        return f"factors {[round(f, 3) for f in factors]} are not whole numbers from {low} to {high}"
     return _coordinates(layer, mode)
 
 
@@ -218,7 +221,7 @@ def shuffle(layer: Layer, limits: Limits) -> str:
     if len(layer.shape()) != 4:
         return "only four axes are shuffled"
     if layer.node.op_type == "Transpose":
-        still = list(layer.attribute("perm", [3, 2, 1, 0]))[0] == 0
+        still = layer.attribute("perm", [3, 2, 1, 0])[0] == 0
     else:
         still = layer.shape()[:1] == layer.made[:1]
     return "" if still else "it moves the batch"

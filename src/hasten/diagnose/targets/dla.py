@@ -1,7 +1,7 @@
-"""dla: an estimate by the rules that NVIDIA publishes of the accelerator on Jetson Orin; nothing is asked, nothing runs.
+"""dla: an estimate by the rules that NVIDIA publishes of the accelerator on Jetson Orin. Not verified on hardware.
 
-What the DLA does not take, TensorRT gives to the GPU: it falls back. Each change of processor costs a copy and a wait, so
-that the number of changes matters as much as the share of the arithmetic. What TensorRT folds away before it assigns
+What the DLA does not take, TensorRT gives to the GPU: it falls back. Each change of processor costs a copy and a wait,
+so that the number of changes matters as much as the share of the arithmetic. What TensorRT folds away before it assigns
 layers (constants, shapes, Identity, a cast between floats) runs on neither.
 """
 
@@ -12,9 +12,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hasten.diagnose.targets._dla_rules import RULES, Layer
 from hasten.diagnose.single import Single
 from hasten.diagnose.target import Found, Subject, Target, Told
+from hasten.diagnose.targets._dla_rules import RULES, Layer
 from hasten.measure.flops import count
 
 

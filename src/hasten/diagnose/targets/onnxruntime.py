@@ -108,7 +108,8 @@ def _detour(node: Any, graph: Any) -> str:
     if casts:
         return "it has no half-precision kernel: computed in float32 between casts"
     if ran and all((n.op_type, n.domain) != (node.op_type, node.domain) for n in ran):
-        return f"it has no kernel: runs as its definition, {len(ran)} nodes of {', '.join(sorted({n.op_type for n in ran}))}"
+        ops = ", ".join(sorted({n.op_type for n in ran}))
+        return f"it has no kernel: runs as its definition, {len(ran)} nodes of {ops}"
     return ""
 
 

@@ -37,7 +37,7 @@ class TensorRtTarget(Target):
         return f"accepted by {_rtx.release()}"
 
     def told(self, singles: Sequence[Single]) -> list[Told]:
-        """What only depends on shapes is not asked alone: as an input it would be another thing than it is in the whole."""
+        """What only depends on shapes is not asked alone: as an input it would be another thing than in the whole."""
         asked = [single for single in singles if not single.folded]
         answers = iter(probed(asked, f"{__name__}:Prober", f"tensorrt_rtx-{_rtx.version()}"))
         return [Told("native") if single.folded else next(answers) for single in singles]
@@ -65,7 +65,9 @@ def _joined(subject: Subject, told: Sequence[Told], whole: Mapping[str, Any], bu
         for n, t in zip(names, told, strict=True)
     ]
     refused = any(t.word == "refused" for t in both)
-    refusal = "" if refused or whole["parsed"] else f"the whole graph is refused: {'; '.join(w for _, w in whole['faults'])}"
+    refusal = (
+        "" if refused or whole["parsed"] else f"the whole graph is refused: {'; '.join(w for _, w in whole['faults'])}"
+    )
     if not build or refused or refusal:
         return Found(both, refusal=refusal)
     if not whole["engine_mb"]:
@@ -93,13 +95,15 @@ class Prober:
         return {"word": "falls back" if why else "native", "why": why}
 
     def whole(self, path: str, build: bool) -> dict[str, Any]:
-        """Whether the parser takes the graph, and its complaints by node; with `build`, what the builder makes of it."""
+        """Whether the parser takes the graph, its complaints by node, and, with `build`, what the builder makes."""
         import onnx
 
         content = Path(path).read_bytes()
         opened = _rtx.opened()
         parsed = bool(opened.parser.parse(content))
-        names = [n.name or next(filter(None, n.output), n.op_type) for n in onnx.ModelProto.FromString(content).graph.node]
+        names = [
+            n.name or next(filter(None, n.output), n.op_type) for n in onnx.ModelProto.FromString(content).graph.node
+        ]
         faults = [(names[f.place] if 0 <= f.place < len(names) else "", f.why) for f in opened.faults()]
         said = {"parsed": parsed, "faults": faults, "engine_mb": 0.0, "build_s": 0.0, "why": ""}
         if not (parsed and build):
