@@ -40,6 +40,7 @@ BARS = {
     "roofline": ("layers add up to the call, and nothing exceeds the peak", [HERE / "roofline.py"]),
     "explain": ("explain names the true cause, and its first remedy helps", [HERE / "explain.py"]),
     "diff": ("diff finds the layer that was tampered with, within 1 GB", [HERE / "diff.py"]),
+    "check": ("check says what each engine does, operator by operator", [HERE / "check.py"]),
     "placement": ("every layer in INT8, and faster than any library in its budget", [HERE / "placement.py"]),
     "load": ("valid under load in every scenario, and as accurate as at rest", [HERE / "load.py"]),
     "never-behind": ("not slower than any single library, on seven networks", [HERE / "never_behind.py"]),

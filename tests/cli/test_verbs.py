@@ -1,5 +1,6 @@
 """Every verb as a user calls it, on a tiny network; `boost` itself is stood in for, since it has tests of its own."""
 
+import importlib.metadata
 import json
 from importlib import import_module
 from pathlib import Path
@@ -338,6 +339,7 @@ def test_doctor(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch:
         parts
     )
     assert parts["engine", "onnxruntime"] is None
+    assert parts["parser", f"tensorrt_rtx {importlib.metadata.version('tensorrt-rtx')}"] is None
     for kind in find.engines().values():
         monkeypatch.setattr(kind, "missing", classmethod(lambda cls: "pip install it"))
     assert call(tmp_path, "doctor") == 5

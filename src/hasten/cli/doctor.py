@@ -13,6 +13,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
     from hasten import files, find
+    from hasten.engines import _rtx
     from hasten.measure.machine import conditions
     from hasten.report import html
     from hasten.report.table import doctor_tables
@@ -23,6 +24,8 @@ def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
         for name, found in all_found.items()
     ]
     parts.append({"kind": "report", "name": "html", "missing": html.missing(), "takes": ""})
+    parser = {"kind": "parser", "name": "tensorrt_rtx", "missing": _rtx.missing(), "takes": ""}
+    parts.append(parser if parser["missing"] else parser | {"name": f"tensorrt_rtx {_rtx.version()}"})
     cache = files.cache_folder()
     caches = [{"folder": str(p), "mb": _size_mb(p)} for p in sorted(cache.iterdir())] if cache.is_dir() else []
     result = {"conditions": conditions(arguments.seed), "parts": parts, "caches": caches}

@@ -30,7 +30,7 @@ def readable(path: Path) -> tuple[OnnxModel, tuple[str, ...]]:
         model = admit(path)
         refusal = _refusal(model)
     except InputError as fault:
-        model, refusal = admit(path, stages=("read", "check")), fault
+        model, refusal = admit(path, runs=False), fault
     if refusal is None:
         return model, ()
     for opset in sorted({OPSET, *range(OLDEST, OPSET)} - {model.opset}, reverse=True):
