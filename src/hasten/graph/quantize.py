@@ -74,7 +74,8 @@ class Quantize(Technique):
         ranges: how a tensor's range is chosen from what it held; default: nncf takes the mean over samples of each
             one's extremes, onnxruntime the extremes of all, placed that which changes the values least (mse). [nncf:
             minmax; onnxruntime: minmax, entropy, percentile; placed: all]
-        engine: for whose fusions Q and DQ are placed. [placed]
+        engine: for whose fusions Q and DQ are placed; tensorrt: as its parser wants them (`graph/lint.py`), in int8
+            around zero, for TensorRT 10, 11 and RTX alike. [placed]
         bias_correction: add to biases what rounding the weights took from the mean output. [placed]
         spare: share of the layers that stay in floats, those that change the answers most when they alone are in INT8.
             [placed]
@@ -96,7 +97,7 @@ class Quantize(Technique):
     full_bias_correction: bool = False
     activations_per_channel: bool = True
     ranges: Literal["default", "minmax", "entropy", "percentile", "mse"] = "default"
-    engine: Literal["onnxruntime", "openvino"] = "onnxruntime"
+    engine: Literal["onnxruntime", "openvino", "tensorrt"] = "onnxruntime"
     bias_correction: bool = True
     spare: float = 0.0
     equalize: Literal["no", "weights", "activations"] = "no"
