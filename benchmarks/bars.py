@@ -37,6 +37,7 @@ BARS = {
     "roofline": ("layers add up to the call, and nothing exceeds the peak", [HERE / "roofline.py"]),
     "explain": ("explain names the true cause, and its first remedy helps", [HERE / "explain.py"]),
     "placement": ("every layer in INT8, and faster than any library in its budget", [HERE / "placement.py"]),
+    "tensorrt": ("INT8 for TensorRT keeps its answers, and builds in one command", [HERE / "tensorrt.py"]),
     "load": ("valid under load in every scenario, and as accurate as at rest", [HERE / "load.py"]),
     "never-behind": ("not slower than any single library, on seven networks", [HERE / "never_behind.py"]),
 }

@@ -18,11 +18,19 @@ def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
     from hasten.report.table import doctor_tables
 
     parts = [
-        {"kind": kind, "name": name, "missing": found.missing(), "takes": found.takes}
+        {
+            "kind": kind,
+            "name": name,
+            "missing": found.missing(),
+            "takes": found.takes,
+            "caveat": getattr(found, "caveat", ""),
+        }
         for kind, all_found in (("engine", find.engines()), ("technique", find.techniques()))
         for name, found in all_found.items()
     ]
-    parts.append({"kind": "report", "name": "html", "missing": html.missing(), "takes": ""})
+    for name, board in find.boards().items():
+        parts.append({"kind": "board", "name": name, "missing": None, "takes": "onnx", "caveat": board.caveat})
+    parts.append({"kind": "report", "name": "html", "missing": html.missing(), "takes": "", "caveat": ""})
     cache = files.cache_folder()
     caches = [{"folder": str(p), "mb": _size_mb(p)} for p in sorted(cache.iterdir())] if cache.is_dir() else []
     result = {"conditions": conditions(arguments.seed), "parts": parts, "caches": caches}

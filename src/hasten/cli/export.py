@@ -1,8 +1,10 @@
 """Write a task's model as one ONNX file, its weights inside, compared with torch on real data."""
 
 import argparse
+from typing import Any
 
-from hasten.cli._arguments import new_file
+from hasten.cli import _target as target
+from hasten.cli._arguments import new
 from hasten.cli._outcome import Outcome
 from hasten.search.progress import Progress
 
@@ -11,17 +13,19 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "task", metavar="TASK|MODEL.onnx", help="a task file; or an ONNX file, whose external weights are then taken in"
     )
-    parser.add_argument("-o", "--output", required=True, type=new_file, metavar="MODEL.onnx", help="the file to write")
+    parser.add_argument("-o", "--output", required=True, type=new, metavar="OUT", help="the file, or folder, to write")
+    target.add(parser)
 
 
 def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
     from hasten.cli._door import task_of
     from hasten.model import OnnxModel
 
-    task = task_of(arguments.task)
+    target.check(arguments)
+    task = task_of(arguments.task, calibrate=arguments.calibrate)
     progress.stage("reading the model")
     original = task.original
-    how: dict[str, str | float | None]
+    how: dict[str, Any]
     if isinstance(original, OnnxModel):
         model, how = original, {"exporter": None, "max_abs_difference": None}
         by = "as it came"
@@ -32,6 +36,9 @@ def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
         made = export(original, task.sample())
         model, how = made.model, {"exporter": made.exporter, "max_abs_difference": made.max_abs_difference}
         by = f"by the {made.exporter} exporter, at most {made.max_abs_difference:.2g} from torch"
+    model = target.worked_on(model, task, arguments, progress)
+    if target.named(arguments):
+        return target.made(model, task, arguments, progress, how)
     saved = model.save(arguments.output)
     result = {
         "file": str(saved.path),
