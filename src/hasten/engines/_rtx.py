@@ -5,7 +5,8 @@ What it takes is "accepted by TensorRT-RTX 1.7": it is not the TensorRT of a boa
 
 import importlib.metadata
 import importlib.util
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -38,26 +39,6 @@ def load() -> Any:
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A builder, an empty strongly typed network and a parser that fills it; they live and die together.
-
-    Attributes:
-        said: what it complained of, severity and sentence, as it came.
-    """
-
-    builder: Any
-    network: Any
-    parser: Any
-    logger: Any
-    said: list[tuple[str, str]] = field(default_factory=list)
-
-    def errors(self) -> "list[Fault]":
-        """What the parser holds against the model it was last given."""
-        found = (self.parser.get_error(i) for i in range(self.parser.num_errors))
-        return [Fault(e.node(), e.node_name(), e.node_operator(), e.desc()) for e in found]
-
-
-@dataclass(frozen=True)
 class Fault:
     """One complaint of the parser: place of the node in the graph (-1: of none), its name and operator, and why."""
 
@@ -67,27 +48,60 @@ class Fault:
     why: str
 
 
+@dataclass(frozen=True)
+class Opened:
+    """A builder, an empty strongly typed network and a parser that fills it; they live and die together.
+
+    Attributes:
+        said: what the package complained of since, severity and sentence, as it came. It has one logger a process:
+            open the next when this one is done with.
+    """
+
+    builder: Any
+    network: Any
+    parser: Any
+    said: list[tuple[str, str]]
+
+    def faults(self) -> list[Fault]:
+        """What the parser holds against the model that it was last given."""
+        found = (self.parser.get_error(i) for i in range(self.parser.num_errors))
+        return [Fault(e.node(), e.node_name(), e.node_operator(), _why(e)) for e in found]
+
+
 def opened(trt: Any = None, strong: bool = True) -> Opened:
-    """A parser on an empty network, strongly typed; of TensorRT, whose interface is the same, where that is given."""
-    said: list[tuple[str, str]] = []
+    """A parser on an empty network."""
     trt = trt or load()
-    logger = _logger(trt)(said)
+    logger = _logger(trt)
+    logger.said = []
     builder = trt.Builder(logger)
     network = builder.create_network(strong << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    return Opened(builder, network, trt.OnnxParser(network, logger), logger, said)
+    return Opened(builder, network, trt.OnnxParser(network, logger), logger.said)
+
+
+def plain(why: str) -> str:
+    """Its words on one line, without the condition in its source that failed where a sentence goes with it."""
+    said = " ".join(why.split()).removeprefix("Assertion failed: ")
+    sentence = re.search(r'&& "(.+)"$', said)
+    return sentence[1] if sentence else said[:300]
+
+
+def _why(error: Any) -> str:
+    """For an operator that it does not know the parser says `false`."""
+    why = plain(str(error.desc()))
+    return f"{error.node_operator()} is not among the operators of the parser" if why == "false" else why
 
 
 @cache
 def _logger(trt: Any) -> Any:
-    """A class of loggers that keep what matters; made when the package is here."""
+    """The one logger, which keeps what matters and prints nothing; made when the package is here."""
 
     class Kept(trt.ILogger):  # type: ignore[misc,name-defined]
-        def __init__(self, said: list[tuple[str, str]]) -> None:
+        def __init__(self) -> None:
             trt.ILogger.__init__(self)
-            self._said = said
+            self.said: list[tuple[str, str]] = []
 
         def log(self, severity: Any, sentence: str) -> None:
             if severity.name in _KEPT:
-                self._said.append((severity.name, sentence))
+                self.said.append((severity.name, sentence))
 
-    return Kept
+    return Kept()

@@ -73,7 +73,7 @@ def serialized(
     read = source(model)
     parsed = opened.parser.parse(read) if isinstance(read, bytes) else opened.parser.parse_from_file(str(read))
     if not parsed:
-        raise _refused(model, opened.errors())
+        raise _refused(model, opened.faults())
     config = opened.builder.create_builder_config()
     config.clear_flag(trt.BuilderFlag.TF32)
     _profile(opened, config, lengths, model.signature)
@@ -148,7 +148,4 @@ def _timed(config: Any, path: Path | None) -> Iterator[None]:
 
 def brief(said: str) -> str:
     """What the engine says, without where in its own sources it says so."""
-    line = said.strip().splitlines()[0] if said.strip() else "no reason given"
-    if line.startswith("Invalid Node") and len(said.strip().splitlines()) > 1:
-        line = said.strip().splitlines()[1]
-    return line.partition(" In ")[0].removesuffix(".").removeprefix("Assertion failed: ")[:300]
+    return said.partition(" In ")[0].removesuffix(".").partition("[checkMacros")[0].strip()[:300] or "no reason given"
