@@ -2,7 +2,7 @@
 
 python benchmarks/tensorrt.py
 
-The fashion net, quantized for TensorRT: what it has right of the 10,000 test images beside the default quantizer's file,
+The fashion net, quantized for TensorRT: what it has right of the 10,000 test images beside the default quantizer's,
 paired image by image, both on ONNX Runtime; what lint finds in it; and the engine file that TensorRT-RTX builds of it,
 here, without a GPU. The engine file is not run.
 """

@@ -38,8 +38,8 @@ class Net(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem, self.deep, self.wide = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 1)
-        self.head = nn.Linear(8, 4)
+        self.stem, self.deep = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.wide, self.head = nn.Conv2d(8, 8, 1), nn.Linear(8, 4)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         x = torch.relu(self.stem(image))
@@ -79,7 +79,7 @@ def test_an_older_opset_gives_the_same_numbers(quantized: bool) -> None:
 
 
 def test_an_operator_without_an_older_form_is_named() -> None:
-    nodes = [helper.make_node("GridSample", ["x", "g"], ["y"], mode="cubic"), ]
+    nodes = [helper.make_node("GridSample", ["x", "g"], ["y"], mode="cubic")]
     graph = model(nodes, {"x": (1, 1, 4, 4), "g": (1, 2, 2, 2)}, {"y": (1, 1, 2, 2)}, {}, opset=20)
     data = Data({"x": np.ones((1, 1, 4, 4), np.float32), "g": np.zeros((1, 2, 2, 2), np.float32)})
     with pytest.raises(InputError, match="cannot be written in opset 15"):
@@ -88,7 +88,8 @@ def test_an_operator_without_an_older_form_is_named() -> None:
 
 def test_both_forms_of_gelu(tmp_path: Path) -> None:
     for form in ("none", "tanh"):
-        graph = model([helper.make_node("Gelu", ["x"], ["y"], approximate=form)], {"x": (1, 9)}, {"y": (1, 9)}, {}, opset=20)
+        node = helper.make_node("Gelu", ["x"], ["y"], approximate=form)
+        graph = model([node], {"x": (1, 9)}, {"y": (1, 9)}, {}, opset=20)
         data = Data({"x": np.linspace(-4, 4, 9, dtype=np.float32)[None]})
         assert lowered(OnnxModel(graph), 17, 8, data).opset == 17
 
@@ -171,16 +172,15 @@ case "$*" in *useDLACore=1*) exit 1 ;; esac
 @pytest.mark.parametrize("version", ["8.5.2.2", "10.3.0", "11.4.1"])
 def test_the_script_builds_each_engine(folder: tuple[str, Path], version: str, tmp_path: Path) -> None:
     """With a trtexec that writes down what it is asked, and fails on the second DLA."""
-    name, path = folder
+    _, path = folder
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "trtexec").write_text(TRTEXEC)
     (tmp_path / "bin" / "trtexec").chmod(0o755)
     (tmp_path / "tensorrt.py").write_text(f"__version__ = {version!r}\n")
     (path / "calls").unlink(missing_ok=True)
     places = f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-    ended = subprocess.run(
-        [path / "build.sh"], env=os.environ | {"PATH": places, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True
-    )
+    environment = os.environ | {"PATH": places, "PYTHONPATH": str(tmp_path)}
+    ended = subprocess.run([path / "build.sh"], env=environment, capture_output=True, text=True)
     assert ended.returncode == 1
     assert "dla1-int8: not built, see dla1-int8.log" in ended.stdout
     assert "gpu-int8: gpu-int8.engine" in ended.stdout
@@ -204,7 +204,9 @@ def verifier(path: Path) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize(("file", "wrong", "passed"), [("model.onnx", 0, 0), ("model-int8.onnx", 0, 0), ("model.onnx", 9, 1)])
+@pytest.mark.parametrize(
+    ("file", "wrong", "passed"), [("model.onnx", 0, 0), ("model-int8.onnx", 0, 0), ("model.onnx", 9, 1)]
+)
 def test_the_verifier_tells_right_from_wrong(
     folder: tuple[str, Path], file: str, wrong: float, passed: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -213,7 +215,8 @@ def test_the_verifier_tells_right_from_wrong(
 
     def run(engine: str, feeds: list[dict], outputs: list[str]) -> list[dict]:
         with find.engine("onnxruntime")(threads=1).compile(OnnxModel.load(path / file)) as session:
-            return [{k: v + wrong * (np.arange(v.size).reshape(v.shape) % 2) for k, v in session(f).items()} for f in feeds]
+            answers = [session(f) for f in feeds]
+        return [{k: v + wrong * (np.arange(v.size).reshape(v.shape) % 2) for k, v in a.items()} for a in answers]
 
     (path / "some.engine").write_text("")
     assert verifier(path).main([str(path / "some.engine")], run) == passed

@@ -1,4 +1,4 @@
-"""TensorRT and TensorRT-RTX: building, on this machine; running, on a stand-in for the GPU that is this machine's memory."""
+"""TensorRT and TensorRT-RTX: building, on this machine; running, with this machine's memory in the GPU's place."""
 
 import ctypes
 import sys
@@ -29,7 +29,8 @@ TEXT = Signature((Tensor("image", "float32", ("N", 3, "W")), Tensor("ids", "int6
 def fixed() -> OnnxModel:
     """Two samples a call."""
     weight = np.arange(12, dtype=np.float32).reshape(4, 3)
-    return OnnxModel(model([helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": (2, 4)}, {"y": (2, 3)}, {"w": weight}))
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    return OnnxModel(model([node], {"x": (2, 4)}, {"y": (2, 3)}, {"w": weight}))
 
 
 def free() -> OnnxModel:

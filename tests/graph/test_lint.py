@@ -145,7 +145,8 @@ from hasten.engines import _rtx
 opened = _rtx.opened()
 taken = opened.parser.parse(open(sys.argv[1], "rb").read())
 plan = taken and opened.builder.build_serialized_network(opened.network, opened.builder.create_builder_config())
-kinds = {opened.network.get_layer(i).get_output(0).dtype.name for i in range(opened.network.num_layers)} if taken else []
+layers = [opened.network.get_layer(i) for i in range(opened.network.num_layers)] if taken else []
+kinds = {layer.get_output(0).dtype.name for layer in layers}
 print("accepted" if plan else "refused", *kinds)
 """
 

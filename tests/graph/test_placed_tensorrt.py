@@ -49,7 +49,8 @@ def test_what_is_joined_has_one_scale_and_biases_are_floats() -> None:
     assert len(scales) == 1
     layers = [n for n in graph.node if n.op_type in ("Conv", "Gemm")]
     assert all(values[n.input[2]].dtype == np.float32 for n in layers)
-    assert {w.data_type for w in graph.initializer} <= {onnx.TensorProto.FLOAT, onnx.TensorProto.INT8, onnx.TensorProto.INT64}
+    kinds = onnx.TensorProto.FLOAT, onnx.TensorProto.INT8, onnx.TensorProto.INT64
+    assert {w.data_type for w in graph.initializer} <= set(kinds)
 
 
 def test_activations_that_are_never_negative_are_signed_too() -> None:

@@ -32,7 +32,7 @@ class Board:
         tensorrt: as the first line of a calibration cache has it, until the board's own script asks.
         opset, ir_version: the newest that its parser reads.
         dla: cores, of which each gets a build of its own.
-        cases: command lines of trtexec behind `--onnx=FILE`, by the engine's name: file, options.
+        floats, int8: options of trtexec for the GPU, for the file in floats and for that with Q and DQ.
     """
 
     title: ClassVar[str]
@@ -42,8 +42,8 @@ class Board:
     ir_version: ClassVar[int]
     dla: ClassVar[int]
     caveat: ClassVar[str] = CAVEAT
-    floats: ClassVar[str]  # options for the file in floats
-    int8: ClassVar[str]  # options for the file with Q and DQ
+    floats: ClassVar[str]
+    int8: ClassVar[str]
 
     batch: int = 1  # samples a call
 
@@ -63,8 +63,8 @@ class Board:
         if bad := next((f for f in lint(model) if f.seen != "accepted"), None):
             raise InputError(f"{bad.node} ({bad.module}): {bad.what}", bad.mend)
         few = data.take(slice(0, CASES * self.batch))
-        fixed = self._older(OnnxModel(with_batch(model.proto, self.batch)), few)
-        written: dict[str, str | Callable[[Path], object]] = {}
+        fixed = lowered(OnnxModel(with_batch(model.proto, self.batch)), self.opset, self.ir_version, few)
+        written: dict[str, bytes | str | Callable[[Path], object]] = {}
         engines: dict[str, str] = {}
         about: dict[str, Any] = {"board": self.title, "software": self.reads, "caveat": CAVEAT, "opset": self.opset}
         plain = OnnxModel(fixed.proto)
@@ -82,8 +82,9 @@ class Board:
         for core in range(self.dla):
             engines |= {f"dla{core}-{name}": line for name, line in self.on_dla(core, fixed.quantized).items()}
         about["engines"] = engines
-        about |= _cases(fixed, few, folder_of := {})
-        written |= folder_of
+        cases, golden = _cases(fixed, few)
+        about |= cases
+        written |= golden
         written["build.sh"] = BUILD.replace("@LINES@", _lines(engines)).replace("@TITLE@", self.title)
         written["verify.py"] = VERIFY
         written["README.txt"] = README.format(title=self.title, reads=self.reads, caveat=CAVEAT, opset=self.opset)
@@ -99,18 +100,16 @@ class Board:
             found["int8"] = f"model.onnx --int8 --fp16 --calib=calibration.cache {where}"
         return found
 
-    def _older(self, model: OnnxModel, few: Data) -> OnnxModel:
-        return lowered(model, self.opset, self.ir_version, few)
-
 
 def _lines(engines: dict[str, str]) -> str:
     """One line of the script for each engine."""
     return "\n".join(f"build {name} {line}" for name, line in engines.items())
 
 
-def _cases(model: OnnxModel, few: Data, written: dict[str, Any]) -> dict[str, Any]:
-    """Golden inputs and outputs, as ONNX Runtime answers, into `written`; names and places for the board's script."""
+def _cases(model: OnnxModel, few: Data) -> tuple[dict[str, Any], dict[str, Callable[[Path], object]]]:
+    """How the board's script finds them, and the files: golden inputs, and outputs as ONNX Runtime answers."""
     engine, size = available("onnx")[0], model.signature.fixed_batch
+    written = {}
     names = {t.name: f"{i}" for i, t in enumerate((*model.signature.inputs, *model.signature.outputs))}
     count = 0
     with engine.compile(model) as session:
@@ -123,7 +122,7 @@ def _cases(model: OnnxModel, few: Data, written: dict[str, Any]) -> dict[str, An
     sides = {
         side: {t.name: names[t.name] for t in getattr(model.signature, side)} for side in ("inputs", "outputs")
     }
-    return {"cases": count, **sides}
+    return {"cases": count, **sides}, written
 
 
 def _saver(array: np.ndarray) -> Callable[[Path], object]:

@@ -1,7 +1,7 @@
 """INT8 as TensorRT 8 and the DLA of TensorRT 10 read it: a graph in floats, and a scale for each tensor beside it.
 
-The cache is text: a line that names version and calibrator, then a line for each tensor, `name: scale`, the scale as the
-hexadecimal digits of its f32. A layer runs in INT8 where all that it takes and gives has a scale.
+The cache is text: a line that names version and calibrator, then a line for each tensor, `name: scale`, the scale as
+the hexadecimal digits of its f32. A layer runs in INT8 where all that it takes and gives has a scale.
 """
 
 import struct

@@ -1,4 +1,4 @@
-"""What goes to a board beside the network: how its engines are built there, and how they are held to the golden cases."""
+"""What goes to a board beside the network: how its engines are built there, and held to the golden cases."""
 
 README = """{title}: {reads}
 *{caveat}*: written from NVIDIA's documentation; nothing in this folder has run on a board.

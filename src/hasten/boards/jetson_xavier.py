@@ -8,7 +8,7 @@ from hasten.boards._board import Board
 
 @dataclass(frozen=True)
 class JetsonXavier(Board):
-    """Opset 17 at most (onnx-tensorrt, release/8.5-GA, docs/operators.md). Its DLA reads INT8 from a calibration cache."""
+    """Opset 17 at most (onnx-tensorrt, release/8.5-GA, docs/operators.md). Its DLA reads INT8 from a cache."""
 
     title: ClassVar[str] = "Jetson AGX Xavier, Xavier NX"
     reads: ClassVar[str] = "JetPack 5.1, TensorRT 8.5.2"

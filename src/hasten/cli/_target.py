@@ -36,9 +36,9 @@ def check(arguments: argparse.Namespace) -> None:
         find.board(arguments.board)
     elif arguments.output.is_dir():
         raise UsageError(f"{arguments.output} is a folder", "give the name of a file")
-    if arguments.board and arguments.output.is_dir() and any(arguments.output.iterdir()):
-        if not (arguments.output / "board.json").is_file():
-            raise UsageError(f"{arguments.output} holds other things", "give a new folder, or one made by --for")
+    ours = (arguments.output / "board.json").is_file()
+    if arguments.board and arguments.output.is_dir() and not ours and any(arguments.output.iterdir()):
+        raise UsageError(f"{arguments.output} holds other things", "give a new folder, or one made by --for")
     if arguments.recipe:
         arguments.recipe = recipe(arguments.recipe)
 

@@ -74,9 +74,11 @@ class OnDevice(Compiled):
                 "set typical to what you send",
             )
         if (most, longest) != (self._lengths.most, self._lengths.longest):
-            double = (2 * m if m > was else m for m, was in ((most, self._lengths.most), (longest, self._lengths.longest)))
-            most, longest = double
-            self._lengths = replace(self._lengths, most=most, longest=longest)
+            self._lengths = replace(
+                self._lengths,
+                most=2 * most if most > self._lengths.most else most,
+                longest=2 * longest if longest > self._lengths.longest else longest,
+            )
             self._context = self._opened(self._build(self._lengths))
 
     def _batch(self, feed: Arrays) -> int:

@@ -95,7 +95,7 @@ def _why(error: Any) -> str:
 def _logger(trt: Any) -> Any:
     """The one logger, which keeps what matters and prints nothing; made when the package is here."""
 
-    class Kept(trt.ILogger):  # type: ignore[misc,name-defined]
+    class Kept(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.said: list[tuple[str, str]] = []

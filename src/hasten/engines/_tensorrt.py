@@ -87,7 +87,7 @@ def serialized(
 
 
 def _admit(model: OnnxModel | OnnxFile) -> None:
-    """No file that is known to be refused goes to the parser: at a scale that is no constant, it takes down the process.
+    """No file that is known to be refused goes to the parser: at a scale that is no constant, the process ends.
 
     Raises:
         InputError: the first that is wrong with its Q and DQ.
@@ -109,7 +109,7 @@ def _refused(model: OnnxModel | OnnxFile, errors: "list[_rtx.Fault]") -> InputEr
     where = " of ".join(filter(None, (f"{fault.op} {fault.name}".strip(), module)))
     return InputError(
         f"the parser refuses the model{f' at {where}' if where else ''}: {brief(fault.why)}",
-        "hasten check names every node that it refuses",
+        "hasten check --target tensorrt names every node that it refuses",
     )
 
 

@@ -18,8 +18,8 @@ Target = Literal["portable", "sm75", "sm80", "sm86", "sm89", "sm120", "sm121"]
 class TensorRtRtx(Engine):
     """NVIDIA's engine for GeForce RTX and RTX PRO; `build` needs no GPU, and the same file gives the same bytes.
 
-    What is built was accepted by TensorRT-RTX, and has not run: *not verified on hardware*. The GPU compiles the rest at
-    the first call, and keeps it in the cache folder. https://docs.nvidia.com/deeplearning/tensorrt-rtx
+    What is built was accepted by TensorRT-RTX, and has not run: *not verified on hardware*. The GPU compiles the rest
+    at the first call, and keeps it in the cache folder. https://docs.nvidia.com/deeplearning/tensorrt-rtx
 
     Settings:
         typical: samples a call that it is tuned for.

@@ -105,7 +105,8 @@ def _points(net: _Net, layers: Sequence["onnx.NodeProto"], step: "Quantize") -> 
         points |= {name: name for name in given}
     for node in net.nodes:  # in the order in which they run, so that one that takes points may hand them on
         taken, summed = net.dynamic(node), _summed(net, node, layers, step)
-        if node.op_type not in MOVES | MIXES or not (summed or points.keys() & set(taken)):
+        joined = step.engine == "tensorrt" and node.op_type == "Concat"
+        if node.op_type not in MOVES | MIXES or not (summed or joined or points.keys() & set(taken)):
             continue
         if not set(taken) <= points.keys() | given or net.after(node) in net.outputs:
             continue
@@ -157,13 +158,13 @@ def _written(
     points = _points(net, inside, step)
     even = _multiplied(net, inside) if step.engine == "openvino" else set()
 
-    def scale(name: str, whose: str) -> Scale:
+    def fitting(name: str, whose: str) -> Scale:
         ends = seen[whose].range(step.estimator)
         if step.engine == "tensorrt":
             return Scale.signed(*ends)
         return Scale.of(*ends, step.symmetric or not even.isdisjoint({name, whose}))
 
-    scales = {name: scale(name, whose) for name, whose in points.items()}
+    scales = {name: fitting(name, whose) for name, whose in points.items()}
     front: list[onnx.NodeProto] = []
     behind: dict[str, list[onnx.NodeProto]] = {}
     forced = {net.after(n) for n in inside if n.op_type == "Conv" and step.engine == "onnxruntime"}
