@@ -42,6 +42,7 @@ BARS = {
     "diff": ("diff finds the layer that was tampered with, within 1 GB", [HERE / "diff.py"]),
     "check": ("check says what each engine does, operator by operator", [HERE / "check.py"]),
     "placement": ("every layer in INT8, and faster than any library in its budget", [HERE / "placement.py"]),
+    "tensorrt": ("INT8 for TensorRT keeps its answers, and builds in one command", [HERE / "tensorrt.py"]),
     "load": ("valid under load in every scenario, and as accurate as at rest", [HERE / "load.py"]),
     "never-behind": ("not slower than any single library, on seven networks", [HERE / "never_behind.py"]),
 }

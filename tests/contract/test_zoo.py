@@ -11,8 +11,10 @@ import pytest
 from hasten import checkpoint, find
 from hasten.data import Data
 from hasten.engine import available
+from hasten.engines import _rtx
 from hasten.errors import NotApplicable
 from hasten.export import export
+from hasten.graph.lint import lint
 from hasten.graph.quantize import Quantize
 from hasten.model import Model, OnnxModel, TorchModel
 from hasten.task import Task
@@ -99,6 +101,15 @@ def test_every_layer_that_is_placed_runs_in_int8(name: str, network: str) -> Non
         floats = [layer for layer in session.compiled.layers() if layer.heavy and layer.precision != "i8"]
     assert [layer.op for layer in floats if layer.op not in RECURRENT] == []
     assert score(made, network) > score(task(network).original, network) - 0.02
+
+
+@pytest.mark.parametrize("network", ["residual", "recurrent", "transformer"])
+def test_what_is_placed_for_tensorrt_breaks_no_rule_and_builds(network: str) -> None:
+    made = Quantize(method="placed", engine="tensorrt")(exported(network), task(network))
+    assert lint(made) == ()
+    assert score(made, network) > score(task(network).original, network) - 0.02
+    if _rtx.missing() is None:
+        assert find.engine("tensorrt_rtx")().build(made)
 
 
 @pytest.mark.parametrize(

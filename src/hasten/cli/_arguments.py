@@ -153,6 +153,11 @@ def new_file(text: str) -> Path:
     return path
 
 
+def new(text: str) -> Path:
+    """A file or a folder that can be written when the work is done."""
+    return Path(text) if Path(text).is_dir() and os.access(text, os.W_OK) else new_file(text)
+
+
 def _number(text: str) -> float:
     try:
         return float(text)

@@ -1,9 +1,10 @@
 """Write a task's model as one ONNX file, its weights inside, compared with torch on real data."""
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from hasten.cli._arguments import new_file
+from hasten.cli import _target as target
+from hasten.cli._arguments import new
 from hasten.cli._outcome import Outcome
 from hasten.search.progress import Progress
 
@@ -11,20 +12,21 @@ if TYPE_CHECKING:
     from hasten.model import OnnxModel
     from hasten.task import Task
 
-How = dict[str, str | float | list[str] | None]
+How = dict[str, Any]
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "task", metavar="TASK|MODEL.onnx", help="a task file; or an ONNX file, whose external weights are then taken in"
     )
-    parser.add_argument("-o", "--output", required=True, type=new_file, metavar="MODEL.onnx", help="the file to write")
+    parser.add_argument("-o", "--output", required=True, type=new, metavar="OUT", help="the file, or folder, to write")
     parser.add_argument(
         "--fix",
         action="store_true",
         help="write what cannot be exported in a form that can be, with the same answers; of an ONNX file, another "
         "opset where an engine does not read its own",
     )
+    target.add(parser)
 
 
 def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
@@ -32,10 +34,14 @@ def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
 
     from hasten.cli._door import task_of
 
-    task = task_of(arguments.task)
+    target.check(arguments)
+    task = task_of(arguments.task, calibrate=arguments.calibrate)
     progress.stage("reading the model")
     graph = isinstance(task.model, Path)
     model, how, by = (_graph if graph else _module)(task, arguments.fix, progress)
+    model = target.worked_on(model, task, arguments, progress)
+    if target.named(arguments):
+        return target.made(model, task, arguments, progress, how)
     saved = model.save(arguments.output)
     result = {
         "file": str(saved.path),

@@ -68,12 +68,13 @@ class Opened:
         return [Fault(e.node(), e.node_name(), e.node_operator(), _why(e)) for e in found]
 
 
-def opened() -> Opened:
+def opened(trt: Any = None, strong: bool = True) -> Opened:
     """A parser on an empty network."""
-    trt, logger = load(), _logger()
+    trt = trt or load()
+    logger = _logger(trt)
     logger.said = []
     builder = trt.Builder(logger)
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    network = builder.create_network(strong << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     return Opened(builder, network, trt.OnnxParser(network, logger), logger.said)
 
 
@@ -91,11 +92,10 @@ def _why(error: Any) -> str:
 
 
 @cache
-def _logger() -> Any:
+def _logger(trt: Any) -> Any:
     """The one logger, which keeps what matters and prints nothing; made when the package is here."""
-    trt = load()
 
-    class Kept(trt.ILogger):  # type: ignore[misc,name-defined]
+    class Kept(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.said: list[tuple[str, str]] = []

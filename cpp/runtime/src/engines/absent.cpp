@@ -25,4 +25,19 @@ Engine onnxruntime() {
 }
 #endif
 
+std::vector<Setting> tensorrt_settings() {
+    return {{Setting::integer, "threads", {}},
+            {Setting::integer, "typical", {}},
+            {Setting::integer, "most", {}},
+            {Setting::integer, "longest", {}},
+            {Setting::integer, "dla_core", {}}};
+}
+
+#ifndef HASTEN_TENSORRT
+Engine tensorrt() {
+    return {"tensorrt", tensorrt_settings(),
+            "libhasten was built without TensorRT: build it with -DTENSORRT_ROOT=FOLDER on a machine with CUDA", nullptr};
+}
+#endif
+
 }  // namespace hasten
