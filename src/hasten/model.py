@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Arrays = Mapping[str, np.ndarray]
 HISTORY = "hasten.history"  # metadata key of an ONNX file: the techniques applied, one a line
+EXIT = "hasten.exit"  # the same of a graph that ends in a choice between two answers: see hasten.exits
 
 
 @dataclass(frozen=True)

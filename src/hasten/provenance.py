@@ -10,6 +10,8 @@ import ast
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from hasten.model import EXIT
+
 if TYPE_CHECKING:  # a bundle runs without the onnx package
     import onnx
 
@@ -55,7 +57,7 @@ def carry(before: onnx.ModelProto, after: onnx.ModelProto) -> onnx.ModelProto:
     A node keeps its name where that module had such an operator. Else it is matched by its output, where the same
     operator gave it; then by its weight, since a folded neighbour leaves its own names behind; then it keeps what it
     has; then by any output, by its own name, by its inputs. New nodes (the Q and DQ of a quantizer, say) so take the
-    name of the tensor they were made for, or else that of the nearest neighbour with one.
+    name of the tensor they were made for, or else that of the nearest neighbour with one. An exit stays marked.
     """
     named = type(after)()
     named.CopyFrom(after)
@@ -79,6 +81,8 @@ def carry(before: onnx.ModelProto, after: onnx.ModelProto) -> onnx.ModelProto:
                 or "",
             )
     _spread(list(nodes(named.graph)))
+    if all(p.key != EXIT for p in named.metadata_props):
+        named.metadata_props.extend(p for p in before.metadata_props if p.key == EXIT)
     return named
 
 

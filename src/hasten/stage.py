@@ -1,6 +1,7 @@
 """One stage of a bundle: an ONNX file, the engine that runs it, and when it runs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
@@ -9,7 +10,7 @@ import numpy as np
 
 from hasten import find
 from hasten.answer import activated
-from hasten.engine import Engine, Session
+from hasten.engine import Compiled, Engine, Layer, Session
 from hasten.errors import HastenError, InputError, MissingError
 from hasten.measure.machine import threads
 from hasten.model import Arrays, OnnxFile, OnnxModel, Signature
@@ -103,6 +104,45 @@ class Stage:
         return cls(data["name"], folder / data["file"], engine, signature, data["when"], unless)
 
 
+class Flow(Compiled):
+    """Tensors through all stages, compiled, as one thing that runs."""
+
+    def __init__(self, stages: Sequence[Stage], outputs: Sequence[str]) -> None:
+        """
+        Args:
+            outputs: of what the stages give, what is the answer.
+
+        Raises:
+            MissingError, InputError: as Stage.compile.
+        """
+        self.stages, self._outputs = tuple(stages), tuple(outputs)
+        with ExitStack() as stack:
+            self._sessions = [stack.enter_context(s.compile()) for s in self.stages]
+            stack.pop_all()
+
+    def run(self, feed: Arrays) -> dict[str, np.ndarray]:
+        tensors = dict(feed)
+        for stage, session in zip(self.stages, self._sessions, strict=True):
+            tensors |= run(stage, session, tensors)
+        return {name: tensors[name] for name in self._outputs}
+
+    def further(self, feed: Arrays) -> np.ndarray:
+        """How many of the stages that are left out at times each sample needs, int [N]."""
+        tensors, count = dict(feed), np.zeros(len(next(iter(feed.values()))), np.int64)
+        for stage, session in zip(self.stages, self._sessions, strict=True):
+            if stage.unless:
+                count += ~sure(stage.unless, tensors[stage.unless.output])
+            tensors |= run(stage, session, tensors)
+        return count
+
+    def layers(self) -> list[Layer]:
+        return [layer for session in self._sessions for layer in session.compiled.layers()]
+
+    def close(self) -> None:
+        for session in self._sessions:
+            session.close()
+
+
 def run(stage: Stage, session: Session, tensors: Arrays) -> dict[str, np.ndarray]:
     """What a stage makes of the tensors known so far, [N, ...] each; [N, frames, ...] for a frame stage.
 
@@ -145,9 +185,7 @@ def _unless(stage: Stage, unless: Unless, session: Session, feed: Arrays, tensor
             f"stage {stage.name!r} runs on single samples, and its inputs are none",
             "give inputs that have as many samples as each other",
         )
-    rows = judged.reshape(len(judged), -1, judged.shape[-1] if judged.ndim > 1 else 1).astype(np.float64)
-    scores = activated(rows, unless.activation)
-    unsure = np.flatnonzero(~(scores.max(axis=2) >= unless.threshold).all(axis=1))
+    unsure = np.flatnonzero(~sure(unless, judged))
     whole = {t.name: tensors[t.name] for t in stage.signature.outputs}
     if not len(unsure):
         return whole
@@ -160,6 +198,16 @@ def _unless(stage: Stage, unless: Unless, session: Session, feed: Arrays, tensor
             )
         made[name][unsure] = part
     return made
+
+
+def sure(unless: Unless, judged: np.ndarray) -> np.ndarray:
+    """Whether a stage is left out, bool [N], for each sample of what is judged, [N, ..., classes].
+
+    Where the scores have axes between samples and classes, each of their rows has to be sure.
+    """
+    rows = judged.reshape(len(judged), -1, judged.shape[-1] if judged.ndim > 1 else 1).astype(np.float64)
+    scores = activated(rows, unless.activation)
+    return np.asarray((scores.max(axis=2) >= unless.threshold).all(axis=1))
 
 
 def answer(session: Session, feed: Arrays) -> dict[str, np.ndarray]:
