@@ -15,10 +15,11 @@ import numpy as np
 from hasten import __version__, files, manifest
 from hasten.data import Data
 from hasten.errors import HastenError, InputError
+from hasten.flow import Flow
 from hasten.golden import Golden
 from hasten.model import Arrays, Signature, Tensor
 from hasten.pipeline import Pipeline, Window
-from hasten.stage import Flow, Stage, Unless
+from hasten.stage import Stage, Unless
 
 REPORT = "report.html"
 
@@ -164,7 +165,8 @@ class Bundle:
         """Everything beside the stages: golden cases, report, bundle.json."""
         self._check({s.file.name: "" for s in self.stages})
         precisions = {p for s in self.stages for p in s.precisions}
-        Golden.make(self.folder, cases, self.signature, self.pipeline, self.infer, precisions)
+        further = self.flow.further if any(s.unless for s in self.stages) else None
+        Golden.make(self.folder, cases, self.signature, self.pipeline, self.infer, precisions, further)
         if report is not None:
             files.write(self.folder / REPORT, report)
         stages = [s.to_json() for s in self.stages]

@@ -80,6 +80,16 @@ def stages(model: OnnxModel, engine: Engine, folder: Path) -> list[Stage]:
     ]  # fmt: skip
 
 
+def macs(model: OnnxModel, early_share: float = 0.0) -> int:
+    """Multiply-adds for one sample; on the average, where that share leaves at the exit."""
+    from hasten.measure.flops import count
+
+    if Exit.of(model.proto) is None:
+        return count(model).macs
+    first, rest = (count(part).macs for part in cut(model))
+    return round(first + (1 - early_share) * rest)
+
+
 def cut(model: OnnxModel) -> tuple[OnnxModel, OnnxModel]:
     """What gives the quick answer, and what goes on from there to the whole one, under the same name.
 

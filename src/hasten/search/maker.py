@@ -30,7 +30,8 @@ class Maker:
             door: {"task": path, "at_most": {part: samples}} or {"model": path, "metric": name, "calibrate": folder}.
             base: the exported file, where there is one: recipes of graph passes alone start from it.
             out: where the file goes.
-            torch: a folder of checkpoints: what a recipe makes of the torch model is made once for all that begin so.
+            torch: a folder of checkpoints, and of files that were trained for: what a recipe makes of the torch model is
+                made once for all that begin so.
 
         Returns:
             What `note` tells: the seconds that the steps took, those that another recipe had them take among them; and
@@ -45,6 +46,9 @@ class Maker:
             if (kept / checkpoint.PLAN).exists():
                 model, note = checkpoint.load(kept, task), json.loads((kept / NOTE).read_text())
                 continue
+            if (file := kept.with_suffix(".onnx")).exists():
+                model, note = OnnxModel.load(file), json.loads(file.with_suffix(".json").read_text())
+                continue
             began, known = time.monotonic(), len(model.edits) if isinstance(model, TorchModel) else 0
             if step.takes == "onnx" and isinstance(model, TorchModel):
                 model = export(model, task.sample()).model
@@ -57,6 +61,9 @@ class Maker:
             }
             if isinstance(model, TorchModel):
                 checkpoint.save(model, kept, {NOTE: json.dumps(note)})
+            elif step.takes == "torch":
+                files.write(file.with_suffix(".json"), json.dumps(note))
+                model.save(file)
         made = export(model, task.sample()).model if isinstance(model, TorchModel) else model
         files.write(Path(out).with_suffix(".json"), json.dumps(note))
         made.save(Path(out))

@@ -124,7 +124,7 @@ def together(rows: Sequence[Row], original: Trial, budget: Budget) -> list[str]:
             smaller.append(row.recipe)
         elif trial.precision == "int8":
             lighter.append(row.recipe)
-    smaller.sort(key=lambda recipe: not Recipe.parse(recipe).steps[0].forgets)
+    smaller.sort(key=_turn)
     fronts = [[recipe] for recipe in smaller] + ([smaller] if len(smaller) > 1 else [])
     made = []
     for front in fronts:
@@ -134,6 +134,12 @@ def together(rows: Sequence[Row], original: Trial, budget: Budget) -> list[str]:
             except UsageError:  # two that draw weights anew, say
                 continue
     return made
+
+
+def _turn(recipe: str) -> int:
+    """What draws weights anew stands first, what leaves a graph last."""
+    steps = Recipe.parse(recipe).steps
+    return -1 if steps[0].forgets else int(steps[-1].gives == "onnx")
 
 
 def _rank(trial: Trial, budget: Budget) -> tuple[bool, float]:
