@@ -34,6 +34,7 @@ BARS = {
     "distillation": ("a student learns more with a teacher", [HERE / "distillation.py"]),
     "aware": ("training for INT8 brings back what INT8 loses", [HERE / "aware.py"]),
     "shelf": ("each technique alone: what it takes, gives and costs", [HERE / "shelf.py"]),
+    "early-exit": ("easy images leave early: sooner on the average, and the same in C++", [HERE / "early_exit.py"]),
     "roofline": ("layers add up to the call, and nothing exceeds the peak", [HERE / "roofline.py"]),
     "explain": ("explain names the true cause, and its first remedy helps", [HERE / "explain.py"]),
     "placement": ("every layer in INT8, and faster than any library in its budget", [HERE / "placement.py"]),

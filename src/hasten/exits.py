@@ -54,10 +54,7 @@ class Exit:
 
 def marked(model: OnnxModel, at: Exit) -> OnnxModel:
     """The same graph, which ends in the choice, with the mark of its exit."""
-    made = type(model.proto)()
-    made.CopyFrom(model.proto)
-    made.metadata_props.add(key=EXIT, value=json.dumps(asdict(at)))
-    return OnnxModel(made)
+    return model.noted(EXIT, json.dumps(asdict(at)))
 
 
 def stages(model: OnnxModel, engine: Engine, folder: Path) -> list[Stage]:

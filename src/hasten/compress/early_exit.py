@@ -96,6 +96,7 @@ class EarlyExit(Technique):
         from hasten.compress._exits import Choice, answers, temperature, trained
         from hasten.exits import Exit, cut, marked
         from hasten.export import export
+        from hasten.model import SAID
 
         assert isinstance(model, TorchModel)
         whole, places, untouched = self._subject(model, task)
@@ -120,7 +121,8 @@ class EarlyExit(Technique):
         graph = export(TorchModel(module, model.signature, model.history), task.sample()).model
         made = marked(OnnxModel(_named(graph.proto, place.name)), Exit(best.threshold))
         cut(made)  # that it can be
-        return made
+        said = f"{best.leave:.0%} of validate leave behind {place.name}, where the head is {best.threshold:.1%} sure"
+        return made.noted(SAID, said)
 
     def _how(self) -> Heal:
         return Heal(self.epochs, self.lr, self.batch, self.teacher, seed=self.seed)
@@ -174,26 +176,14 @@ def _told(found: _Found) -> str:
 
 def _named(proto: "onnx.ModelProto", block: str) -> "onnx.ModelProto":
     """Names as the user's network has them; the head counts as of the block that it stands behind."""
-    from hasten.provenance import MODULE
+    from hasten.provenance import module_of, nodes, renamed
 
-    made = type(proto)()
-    made.CopyFrom(proto)
-    known = [p for node in made.graph.node for p in node.metadata_props if p.key == MODULE]
-    own = {p.value.removeprefix("net.") for p in known if p.value.startswith("net.")}
-    inner = next((name for name in sorted(own, reverse=True) if name == block or name.startswith(f"{block}.")), block)
-    for prop in known:
-        name = prop.value.removeprefix("net.")
-        prop.value = name if name in own else inner
-    graph = made.graph
-    taken = {v.name for v in (*graph.input, *graph.output)}
-    for node in graph.node:
-        for side in (node.input, node.output):
-            side[:] = [_bare(name, taken) for name in side]
-    for value in (*graph.initializer, *graph.value_info):
-        value.name = _bare(value.name, taken)
-    return made
+    every = [module_of(node) or "" for node in nodes(proto.graph)]
+    own = {name.removeprefix("net.") for name in every if name.startswith("net.")}
+    inner = next((name for name in sorted(own, reverse=True) if f"{name}.".startswith(f"{block}.")), block)
 
+    def module(name: str) -> str:
+        bare = name.removeprefix("net.")
+        return bare if bare in own else inner
 
-def _bare(name: str, taken: "set[str]") -> str:
-    bare = name.removeprefix("net.")
-    return name if bare in taken else bare
+    return renamed(proto, module, lambda tensor: tensor.removeprefix("net."))

@@ -38,7 +38,7 @@ def comparison_tables(result: Mapping[str, Any]) -> "list[RenderableType]":
         filled(f"{result['task']}: size and time", figures, rows(result)),
         filled(title, gains, rows(result)),
         filled("on what it depends", depends, result["dependence"]),
-        *(f"{row['recipe']}: {row['reason']}" for row in result["rows"] if row["reason"]),
+        *(f"{row['recipe']}: {said}" for row in result["rows"] for said in (*row.get("said", []), row["reason"]) if said),
         result["verdict"],
     ]
 

@@ -35,12 +35,12 @@ class Maker:
 
         Returns:
             What `note` tells: the seconds that the steps took, those that another recipe had them take among them; and
-            why layers were left as they are, by step.
+            why layers were left as they are, by step. What techniques tell of the file is in `said`.
         """
         task, steps = self._task(door), Recipe.parse(recipe).steps
         graph_only = all(step.takes == "onnx" for step in steps)
         model: Model = OnnxModel.load(base) if base and graph_only else task.original
-        note: Note = {"seconds": 0.0, "untouched": {}}
+        note: Note = {"seconds": 0.0, "untouched": {}, "said": []}
         for done, step in enumerate(steps, 1):
             kept = Path(torch) / key_of(str(Recipe(steps[:done])), "torch")
             if (kept / checkpoint.PLAN).exists():
@@ -58,6 +58,7 @@ class Maker:
             note = {
                 "seconds": note["seconds"] + time.monotonic() - began,
                 "untouched": note["untouched"] | ({str(step): left} if left else {}),
+                "said": list(model.said) if isinstance(model, OnnxModel) else [],
             }
             if isinstance(model, TorchModel):
                 checkpoint.save(model, kept, {NOTE: json.dumps(note)})

@@ -29,6 +29,7 @@ class Row:
     minutes: float = 0.0  # of this machine, to make it; what another row has made is counted again
     untouched: Mapping[str, Mapping[str, str]] | None = None  # step -> layer -> why it was left as it is
     reason: str = ""  # why there is nothing to measure
+    said: tuple[str, ...] = ()  # what techniques tell of it
     trials: tuple[Trial, ...] = ()
 
     def best(self, budget: Budget) -> Trial | None:
@@ -74,7 +75,8 @@ class Rows:
             self.rows.append(replace(row, reason=str(fault)))
             return
         trials = tuple(self._measured(recipe, engine) for engine in self._settings(model.quantized))
-        self.rows.append(replace(row, minutes=note["seconds"] / 60, untouched=note["untouched"], trials=trials))
+        told: dict[str, Any] = {"minutes": note["seconds"] / 60, "untouched": note["untouched"], "said": tuple(note["said"])}
+        self.rows.append(replace(row, **told, trials=trials))
 
     def _settings(self, quantized: bool) -> list[Engine]:
         """Worth trying on such a file, in the precisions that the model as it is was measured in."""

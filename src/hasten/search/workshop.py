@@ -121,7 +121,7 @@ class Workshop:
         return path
 
     def note(self, recipe: str) -> dict[str, Any]:
-        """What was told when the file was made: `seconds`, and `untouched`, {step: {layer: why}}."""
+        """What was told when the file was made: `seconds`; `untouched`, {step: {layer: why}}; `said`."""
         return dict(json.loads(self.file(recipe).with_suffix(".json").read_text()))
 
     @property
