@@ -141,7 +141,7 @@ def test_a_fixed_batch_is_cut_as_well(tmp_path: Path) -> None:
         ([node("Transpose", "h1", "turned", perm=[1, 0]), node("MatMul", "w2 turned", "product"),
           node("Transpose", "product", "back", perm=[1, 0]),
           *choice("back")[:-3], node("Transpose", "product", "h2", perm=[1, 0]), *choice()[-2:]],
-         "'product' stands between the quick answer and the rest, and is no row a sample"),
+         "'product' is wanted by the quick answer and the rest, and is no row a sample"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_cut_is_refused(nodes: list[Node], said: str) -> None:

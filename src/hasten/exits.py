@@ -1,13 +1,13 @@
 """A network with an exit: one graph that holds a quick answer and the whole one, and the two stages it is cut into.
 
-The graph ends in `Where(sure, quick, whole)`. As one file it is a model like any other, right on every engine, for which
-both answers are computed; its metadata say from which score on the quick one is sure. Cut there it is two stages: a
-first that answers, and the rest, which runs `unless` the first is sure and begins with the tensors that the first hands
-over. Where to cut is read from the graph, so that passes which rename, fuse or quantize need not know of it.
+The graph ends in `Where(sure, quick, whole)`. As one file it is a model like any other, right on every engine, for
+which both answers are computed; its metadata say from which score on the quick one is sure. Cut there it is two stages:
+a first that answers, and the rest, which runs `unless` the first is sure and begins with the tensors that the first
+hands over. Where to cut is read from the graph, so that passes which rename, fuse or quantize need not know of it.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FIRST, REST = "first", "rest"  # names of the stages
 _THROUGH = {"Identity", "Cast", "QuantizeLinear", "DequantizeLinear"}  # may stand behind the choice
-_HEAVY = {"Conv", "ConvTranspose", "Einsum", "GRU", "Gemm", "LSTM", "MatMul", "MatMulNBits", "RNN"}  # no work done twice
+_HEAVY = {"Conv", "ConvTranspose", "Einsum", "GRU", "Gemm", "LSTM", "MatMul", "MatMulNBits", "RNN"}  # never done twice
 _ROWS = {1, 2, 3, 10, 11, 16}  # element types that are handed over: f32, u8, i8, f16, f64, bf16
 
 
@@ -148,7 +148,7 @@ class _Graph:
             answer = node.input[0]
         raise NotApplicable(f"the graph is said to have an exit, and {answer!r} is not chosen from two answers")
 
-    def behind(self, wanted: Iterable[str], done: "set[int] | frozenset[int]" = frozenset()) -> tuple[set[int], list[str]]:
+    def behind(self, wanted: Iterable[str], done: Set[int] = frozenset()) -> tuple[set[int], list[str]]:
         """Nodes that these tensors are made by, as far as they are not `done`; and what is taken over from those.
 
         What is cheap and no row a sample is made again: weights, shapes, the floats behind a DQ.
@@ -167,7 +167,7 @@ class _Graph:
                     handed[name] = None
                     continue
                 if node.op_type in _HEAVY:
-                    raise NotApplicable(f"{name!r} stands between the quick answer and the rest, and is no row a sample")
+                    raise NotApplicable(f"{name!r} is wanted by the quick answer and the rest, and is no row a sample")
             found.add(place)
             todo += _taken(node)
         return found, sorted(handed, key=self.maker.__getitem__)

@@ -39,13 +39,13 @@ class EarlyExit(Technique):
 
     Heads behind up to four blocks are trained together, towards the labels and the original's answers, on a network
     that stays as it is. Their temperature is fitted (Guo et al. 2017, arXiv:1706.04599), and then the lowest threshold
-    of each is found at which the metric falls by no more than `max_drop`, both on validate. The head stays with which an
-    average sample costs least. What comes out is one ONNX graph with both answers and the choice between them, right on
+    of each is found at which the metric falls by no more than `max_drop`, both on validate. The head stays with which
+    an average sample costs least. What comes out is one ONNX graph with both answers and the choice between them, right on
     every engine; hasten runs and ships it as two stages, of which the second begins with what the first hands over.
 
-    It pays where most inputs are easy and are asked one by one. The slowest answer takes a little longer than before, a
-    batch is only as quick as its hard samples, and where one answer must keep a deadline nothing is won. Figures of time
-    are means over real samples. Threshold and temperature are of the data they were found on: where harder inputs come,
+    It pays where most inputs are easy and are asked one by one. The slowest answer takes a little longer than before,
+    a batch is only as quick as its hard samples, and where one answer must keep a deadline nothing is won. Figures of
+    time are means over real samples. Threshold and temperature are of the data they were found on: where harder inputs come,
     fewer leave. It works on networks that give one row of logits a sample.
 
     Settings:
@@ -135,13 +135,13 @@ class EarlyExit(Technique):
         outputs = model.signature.outputs
         shape = outputs[0].shape
         if len(outputs) != 1 or len(shape) != 2 or not isinstance(shape[1], int) or shape[1] < 2:
-            raise self.nothing({}, "an exit is for networks that give one row of logits a sample, and nothing beside it")
+            raise self.nothing({}, "an exit is for networks that give one row of logits a sample, and no more")
         whole = next(iter(answers_of(model, task.split("validate")).values()))
         if whole.dtype.kind != "f" or bool(((whole >= 0).all(1) & (np.abs(whole.sum(1) - 1) < SUM)).all()):
             raise self.nothing({}, "the answers are no logits: let the network leave its softmax to who reads them")
         size = SAMPLES if model.signature.batch else model.signature.fixed_batch
-        data = task.sample()
-        feed = {t.name: np.resize(data.inputs[t.name], (size, *data.inputs[t.name].shape[1:])) for t in model.signature.inputs}
+        inputs = {t.name: task.sample().inputs[t.name] for t in model.signature.inputs}
+        feed = {name: np.resize(a, (size, *a.shape[1:])) for name, a in inputs.items()}
         found, untouched = places(model, feed, self.after)
         if self.after and not found:
             able = places(model, feed)[0]

@@ -16,13 +16,13 @@ FEWEST = 8  # channels of a layer that gets gates
 
 @dataclass(frozen=True)
 class SkipChannels(Technique):
-    """Feature boosting and suppression (Gao et al. 2019, arXiv:1810.05331): a small linear layer beside each convolution
-    tells from the mean magnitudes of what comes in how salient each channel will be; all but the most salient are
-    multiplied by zero, the others by their saliency.
+    """Feature boosting and suppression (Gao et al. 2019, arXiv:1810.05331): a small linear layer beside each
+    convolution tells from the mean magnitudes of what comes in how salient each channel will be; all but the most
+    salient are multiplied by zero, the others by their saliency.
 
     Network and gates are trained together. **It does not pay on the engines here**: they multiply by the mask, and
-    compute what is then zero; the gates cost a little on top. Only hardware or kernels that leave out channels chosen at
-    run time would win, and how much of the multiply-adds that could be, on calibration data, is told with the file
+    compute what is then zero; the gates cost a little on top. Only hardware or kernels that leave out channels chosen
+    at run time would win, and how much of the multiply-adds that could be, on calibration data, is told with the file
     (channels that go out; what a following layer would save is not counted). To be fast here, take `prune`: the same
     channels for all inputs. After it the network is a graph, for which only graph passes remain.
 
@@ -102,7 +102,7 @@ class SkipChannels(Technique):
             return name if ".saliency." in name else bare(name)
 
         graph = renamed(export(made, task.sample()).model.proto, bare, tensor)
-        said = f"{share:.0%} of the multiply-adds are of silent channels, which no engine here leaves out: it does not pay"
+        said = f"{share:.0%} of the multiply-adds are of silent channels; no engine here leaves them out: it does not pay"
         return OnnxModel(graph).noted(SAID, said)
 
     def _how(self) -> Heal:

@@ -57,7 +57,8 @@ class Speedup:
 class Race:
     """What a race gave: times_ms[launch][round][entrant] is a burst's calls, in ms.
 
-    Those of an entrant that `varies` go to easy and hard samples in the proportion of the data, and the mean is what counts.
+    Those of an entrant that `varies` go to easy and hard samples in the proportion of the data: their mean is what
+    counts.
     """
 
     times_ms: Sequence[Sequence[Sequence[Sequence[float]]]]
@@ -73,9 +74,9 @@ class Race:
     def speedup(self, entrant: int, over: int) -> Speedup:
         """The time of `over` divided by the time of `entrant`.
 
-        In each round the medians of the two bursts are compared, or the means where one varies, in each launch the median of its rounds is taken. Of
-        several launches: their median, with its order-statistic interval. Of one: the same of its rounds; it speaks of
-        these processes only, not of what a restart would give.
+        In each round the medians of the two bursts are compared, or the means where one varies; in each launch the
+        median of its rounds is taken. Of several launches: their median, with its order-statistic interval. Of one: the
+        same of its rounds; it speaks of these processes only, not of what a restart would give.
         """
         middle_of = np.mean if self.varies & {entrant, over} else np.median
         logs = [

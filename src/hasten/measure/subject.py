@@ -90,14 +90,14 @@ class Subject:
     def ways(self) -> dict[str, float]:
         """Of stages: the share of samples that need none of those that are left out at times, and the median time in
         ms of those that need most."""
-        most = max(self._ways.values())
-        feeds = itertools.cycle([cut(self._data, i, self._calls) for i, way in self._ways.items() if way == most][:SAMPLES])
-        shared, self._feeds = self._feeds, feeds
+        ways = list(self._ways.values())
+        longest = [i for i, way in self._ways.items() if way == max(ways)][:SAMPLES]
+        shared, self._feeds = self._feeds, itertools.cycle([cut(self._data, i, self._calls) for i in longest])
         try:
             worst = statistics.median(self.burst(DROP_CALLS, PLAIN_CALLS))
         finally:
             self._feeds = shared
-        return {"early_share": sum(way == 0 for way in self._ways.values()) / len(self._ways), "latency_worst_ms": worst}
+        return {"early_share": ways.count(0) / len(ways), "latency_worst_ms": worst}
 
     def _taken(self) -> dict[int, int]:
         """Samples at even distances, by the first of a call, and how many of the stages that are left out at times it

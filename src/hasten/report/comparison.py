@@ -38,7 +38,7 @@ def comparison_tables(result: Mapping[str, Any]) -> "list[RenderableType]":
         filled(f"{result['task']}: size and time", figures, rows(result)),
         filled(title, gains, rows(result)),
         filled("on what it depends", depends, result["dependence"]),
-        *(f"{row['recipe']}: {said}" for row in result["rows"] for said in (*row.get("said", []), row["reason"]) if said),
+        *(f"{r['recipe']}: {said}" for r in result["rows"] for said in (*r.get("said", []), r["reason"]) if said),
         result["verdict"],
     ]
 
@@ -70,7 +70,7 @@ def columns(result: Mapping[str, Any]) -> list[Column]:
         Column("MACs", lambda r: short(_best(r, "macs")), "multiply-adds for one sample"),
         Column("MB", lambda r: digits(_best(r, "size_mb")), "size of the file"),
         *(Column(f"ms, {e}", partial(_p50, e), "p50 of one call") for e in engines),
-        *([Column(EARLY, _early, "of the fastest within the budget: at the exit; and the time of the others")] if exits else []),
+        *([Column(EARLY, _early, "on that engine, and the time of the other samples")] if exits else []),
         Column("engine", lambda r: _short(_best(r, "engine") or NONE), "fastest within the budget", figure=False),
         Column("speedup", lambda r: interval(_best(r, "speedup"), _best(r, "speedup_ci95"), times), "95 %"),
         Column("drop", lambda r: interval(_best(r, "accuracy_drop"), _best(r, "accuracy_drop_ci95"), signed),

@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hasten.report.cells import EARLY, NONE, Column, Row, batched, columns, digits, early, percent, short, signed, typical
+from hasten.report.cells import (
+    EARLY, NONE, Column, Row, batched, columns, digits, early, percent, short, signed, typical,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -48,7 +50,8 @@ def result_tables(result: Mapping[str, Any]) -> "list[RenderableType]":
     drop = Column("drop", lambda r: signed(r["accuracy_drop"]))
     worst = Column("at most", lambda r: signed((r["accuracy_drop_ci95"] or (None, None))[1]))
     every = [*result["baselines"], *result["trials"], *([result["winner"]] if result["winner"] else [])]
-    chosen = [*(known[head] for head in _SHOWN), *_exits(every), known[result["metric"]["name"]], drop, worst, known["on"]]
+    figures = [*(known[head] for head in _SHOWN), *_exits(every), known[result["metric"]["name"]]]
+    chosen = [*figures, drop, worst, known["on"]]
     shown: list[RenderableType] = [filled("baselines: the model as it is", chosen[1:], result["baselines"])]
     if tried := ranked(result["trials"]):
         fate = Column("", lambda r: r["status"], figure=False)

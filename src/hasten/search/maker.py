@@ -30,8 +30,8 @@ class Maker:
             door: {"task": path, "at_most": {part: samples}} or {"model": path, "metric": name, "calibrate": folder}.
             base: the exported file, where there is one: recipes of graph passes alone start from it.
             out: where the file goes.
-            torch: a folder of checkpoints, and of files that were trained for: what a recipe makes of the torch model is
-                made once for all that begin so.
+            torch: a folder of checkpoints, and of graphs that came of training: what a recipe makes of the torch model
+                is made once for all that begin so.
 
         Returns:
             What `note` tells: the seconds that the steps took, those that another recipe had them take among them; and

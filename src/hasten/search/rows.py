@@ -75,8 +75,8 @@ class Rows:
             self.rows.append(replace(row, reason=str(fault)))
             return
         trials = tuple(self._measured(recipe, engine) for engine in self._settings(model.quantized))
-        told: dict[str, Any] = {"minutes": note["seconds"] / 60, "untouched": note["untouched"], "said": tuple(note["said"])}
-        self.rows.append(replace(row, **told, trials=trials))
+        made = replace(row, minutes=note["seconds"] / 60, untouched=note["untouched"], said=tuple(note["said"]))
+        self.rows.append(replace(made, trials=trials))
 
     def _settings(self, quantized: bool) -> list[Engine]:
         """Worth trying on such a file, in the precisions that the model as it is was measured in."""
