@@ -19,8 +19,8 @@ from hasten.bundle import Bundle, is_bundle
 from hasten.data import Data
 from hasten.engine import Compiled, Layer, Session
 from hasten.errors import ContractError, InputError, Unmet
-from hasten.measure.machine import threads
 from hasten.flow import answer, run
+from hasten.measure.machine import threads
 from hasten.model import Signature, Tensor
 from hasten.pipeline import Pipeline, Window
 from hasten.stage import Stage, Unless

@@ -1,15 +1,18 @@
 """A graph with an exit is cut into two stages that answer as it does."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import bundles
+import jsonschema
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from hasten import cpp
+from hasten import Budget, boost, cpp
+from hasten.bundle import Bundle
 from hasten.data import Data
 from hasten.engine import available
 from hasten.errors import InputError, NotApplicable
@@ -19,10 +22,12 @@ from hasten.flow import Flow
 from hasten.graph.quantize import Quantize
 from hasten.graph.simplify import Simplify
 from hasten.measure.stand import Entrant, Stand
+from hasten.measure.whole import end_to_end
 from hasten.model import OnnxModel
 from hasten.provenance import label
 from hasten.task import Task
 
+SPEC = Path(__file__).parents[1] / "spec"
 HIDDEN, CLASSES, AT = 16, 3, Exit(0.75)
 Node = onnx.NodeProto
 
@@ -195,7 +200,32 @@ def test_time_is_a_mean_over_samples_in_their_proportion(tmp_path: Path) -> None
         assert stand.varies
         ways = stand.ways()
         found = stand.answers(tmp_path / "feed", tmp_path / "out")["logits"]
-    whole, parts, further = both(graph(choice()), tmp_path, samples(400))
+    _, parts, further = both(graph(choice()), tmp_path, samples(400))
     np.testing.assert_allclose(found, parts, atol=1e-5)
     assert ways["early_share"] == pytest.approx((further == 0).mean())
     assert ways["latency_worst_ms"] > 0
+
+
+def test_a_search_measures_and_ships_the_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model as it is fast enough: what was timed, scored and shipped are its two stages, in both runners."""
+    model = graph(choice())
+    feed = samples(400)
+    whole, _, further = both(model, tmp_path, feed)
+    data = Data(feed, whole.argmax(1))
+    task = Task("exit", model.save(tmp_path / "exit.onnx").path or Path(), "top1", validate=data, test=data)
+    found = boost(task, tmp_path / "out", Budget(0.5, latency_ms=1000), engines=["onnxruntime"])
+    jsonschema.validate(found, json.loads((SPEC / "result.schema.json").read_text()))
+    won = found["winner"]
+    assert won["accuracy"] == 1
+    assert won["early_share"] == pytest.approx((further == 0).mean())
+    assert won["macs"] == round(6 * 16 + 16 * 3 + (1 - won["early_share"]) * (16 * 16 + 16 * 3))
+    assert 0 < won["latency_mean_ms"] < won["latency_p99_ms"]
+    with Bundle.load(tmp_path / "out") as bundle:
+        assert [stage.when for stage in bundle.stages] == ["always", "unless"]
+    monkeypatch.setattr("hasten.measure.whole.LAUNCHES", 1)
+    monkeypatch.setattr("hasten.measure.whole.CALLS_S", 0.2)
+    python, native = end_to_end(tmp_path / "out")
+    assert python["early_share"] == won["early_share"]
+    assert 0 < python["latency_mean_ms"]
+    assert native["runner"] == "C++"
+    assert native["reason"] or native["latency_worst_ms"] > 0

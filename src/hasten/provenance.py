@@ -87,28 +87,37 @@ def carry(before: onnx.ModelProto, after: onnx.ModelProto) -> onnx.ModelProto:
     return named
 
 
-def renamed(
-    proto: onnx.ModelProto, module: Callable[[str], str], tensor: Callable[[str], str]
-) -> onnx.ModelProto:
+def renamed(proto: onnx.ModelProto, other: Callable[[str], str]) -> onnx.ModelProto:
     """A copy with other names of modules, and of tensors between the ends of the graph."""
     made = type(proto)()
     made.CopyFrom(proto)
     graph = made.graph
     ends = {v.name for v in (*graph.input, *graph.output)}
 
-    def other(name: str) -> str:
-        new = tensor(name)
+    def inside(name: str) -> str:
+        new = other(name)
         return name if name in ends or new in ends else new
 
     for node in nodes(graph):
         for prop in node.metadata_props:
             if prop.key == MODULE:
-                prop.value = module(prop.value)
+                prop.value = other(prop.value)
         for side in (node.input, node.output):
-            side[:] = map(other, side)
+            side[:] = map(inside, side)
     for value in (*graph.initializer, *graph.value_info):
-        value.name = other(value.name)
+        value.name = inside(value.name)
     return made
+
+
+def inherited(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy in which a nameless node has the name of the node that made its first input with one."""
+    named = type(proto)()
+    named.CopyFrom(proto)
+    makers: dict[str, str] = {}
+    for node in named.graph.node:  # in the order in which they run
+        _set(node, module_of(node) or _first(makers, node.input) or "")
+        makers |= {t: m for t in node.output if (m := module_of(node))}
+    return named
 
 
 def missing_names(before: onnx.ModelProto, after: onnx.ModelProto) -> list[str]:

@@ -2,9 +2,9 @@
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -16,7 +16,6 @@ from hasten.compress.heal import Heal
 from hasten.data import Data
 from hasten.engines.torch import call, named
 from hasten.model import Signature, Tensor, TorchModel
-from hasten.pipeline import Pipeline
 from hasten.task import Task
 
 if TYPE_CHECKING:
@@ -78,13 +77,11 @@ class Head(nn.Module):
     def cool(self, temperature: float) -> None:
         """Answer with logits divided by that (Guo et al. 2017, arXiv:1706.04599)."""
         with torch.no_grad():
-            self.answer.weight /= temperature
-            self.answer.bias /= temperature
+            self.answer.weight.div_(temperature)
+            self.answer.bias.div_(temperature)
 
 
-def places(
-    model: TorchModel, feed: Mapping[str, np.ndarray], only: str = ""
-) -> tuple[list[Place], dict[str, str]]:
+def places(model: TorchModel, feed: Mapping[str, np.ndarray], only: str = "") -> tuple[list[Place], dict[str, str]]:
     """Blocks (where there are none: layers) behind which a head can stand, at even depths; why others cannot have one.
 
     Args:
@@ -193,11 +190,8 @@ class Heads(nn.Module):
         return self
 
     def forward(self, *feed: torch.Tensor) -> torch.Tensor:
-        with torch.no_grad(), seen(self.net, self.names, stop=True) as given:
-            try:
-                self.net(*feed[:-1])
-            except Reached:
-                pass
+        with torch.no_grad(), seen(self.net, self.names, stop=True) as given, suppress(Reached):
+            self.net(*feed[:-1])
         return torch.stack([head(given[name]) for name, head in zip(self.names, self.heads, strict=True)], 1)
 
 
@@ -232,9 +226,15 @@ def _task(model: TorchModel, task: Task, heads: int) -> Task:
     original = task.original
     assert isinstance(original, TorchModel)
 
-    def told(part: Any) -> Data:
+    output, labelled = original.signature.outputs[0], task.measure.labels
+    blank = np.zeros((1, *cast("tuple[int, ...]", output.shape[1:])), output.dtype)
+
+    def told(part: Literal["train", "validate"]) -> Data:
         data = task.split(part)
-        wanted = np.asarray(next(iter(taught(original, data).values())))
+        if part == "validate" and labelled:  # nobody will ask
+            wanted = np.repeat(blank, len(data), 0)
+        else:
+            wanted = np.asarray(next(iter(taught(original, data).values())))
         labels = None if data.target is None else np.repeat(data.target[:, None], heads, 1)
         return Data({**data.inputs, WANTED: wanted}, labels)
 
@@ -243,12 +243,11 @@ def _task(model: TorchModel, task: Task, heads: int) -> Task:
         name, scores = next(iter(outputs.items()))
         return torch.stack([task.loss({name: scores[:, k]}, target[:, k]) for k in range(heads)]).mean()
 
-    labelled = task.measure.labels
-    parts: dict[str, Any] = {part: told(part) for part in ("train", "validate")}
+    metric = "top1" if labelled else "agreement"
+    train, validate = told("train"), told("validate")
     return Task(
-        task.name, lambda: Told(heads), "top1" if labelled else "agreement", **parts,
-        loss=task.loss and loss, pipeline=Pipeline(),
-    )  # fmt: skip
+        task.name, lambda: Told(heads), metric, train=train, validate=validate, loss=task.loss and loss
+    )
 
 
 def temperature(logits: np.ndarray, wanted: np.ndarray) -> float:

@@ -59,7 +59,7 @@ def silent(module: nn.Module, places: Sequence[Place], feeds: Iterable[Arrays], 
         def hook(one: Gated, given: tuple[torch.Tensor, ...], seen: list[float] = seen) -> None:
             seen.append(float((one.gates(given[0]) == 0).float().mean()))
 
-        layer.register_forward_pre_hook(hook)  # type: ignore[arg-type]
+        layer.register_forward_pre_hook(hook)
     for feed in feeds:
         call(module, feed)
     means: Mapping[str, float] = {name: sum(seen) / max(1, len(seen)) for name, seen in found.items()}

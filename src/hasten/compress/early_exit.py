@@ -1,6 +1,5 @@
 """early_exit: samples that are easy to tell leave after the first part of the network."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -13,9 +12,7 @@ from hasten.model import Model, OnnxModel, TorchModel
 from hasten.technique import Kind, Technique
 
 if TYPE_CHECKING:
-    import onnx
-
-    from hasten.compress._exits import Head, Place
+    from hasten.compress._exits import Place
     from hasten.task import Task
 
 WORTH = 0.95  # of the multiply-adds, on the average: an exit that saves less is none
@@ -40,13 +37,13 @@ class EarlyExit(Technique):
     Heads behind up to four blocks are trained together, towards the labels and the original's answers, on a network
     that stays as it is. Their temperature is fitted (Guo et al. 2017, arXiv:1706.04599), and then the lowest threshold
     of each is found at which the metric falls by no more than `max_drop`, both on validate. The head stays with which
-    an average sample costs least. What comes out is one ONNX graph with both answers and the choice between them, right on
-    every engine; hasten runs and ships it as two stages, of which the second begins with what the first hands over.
+    an average sample costs least. What comes out is one ONNX graph with both answers and the choice between them, right
+    on every engine; hasten runs and ships it as two stages, of which the second begins with what the first hands over.
 
     It pays where most inputs are easy and are asked one by one. The slowest answer takes a little longer than before,
     a batch is only as quick as its hard samples, and where one answer must keep a deadline nothing is won. Figures of
-    time are means over real samples. Threshold and temperature are of the data they were found on: where harder inputs come,
-    fewer leave. It works on networks that give one row of logits a sample.
+    time are means over real samples. Threshold and temperature are of the data they were found on: where harder inputs
+    come, fewer leave. It works on networks that give one row of logits a sample.
 
     Settings:
         after: the block behind which the head stands; empty: the one that pays most.
@@ -93,9 +90,9 @@ class EarlyExit(Technique):
             UsageError: there is no such block, or no head can stand behind it.
             NotApplicable: answers that are no logits of classes, no inner block, or no head that is sure of enough.
         """
+        from hasten.compress._around import exported
         from hasten.compress._exits import Choice, answers, temperature, trained
         from hasten.exits import Exit, cut, marked
-        from hasten.export import export
         from hasten.model import SAID
 
         assert isinstance(model, TorchModel)
@@ -118,8 +115,8 @@ class EarlyExit(Technique):
             raise self.nothing(untouched, "")
         place = places[best.place]
         module = Choice(model.module, place.name, heads[best.place], best.threshold).eval()
-        graph = export(TorchModel(module, model.signature, model.history), task.sample()).model
-        made = marked(OnnxModel(_named(graph.proto, place.name)), Exit(best.threshold))
+        chosen = TorchModel(module, model.signature, model.history)
+        made = marked(exported(chosen, model, task, lambda name: name.removeprefix("net.")), Exit(best.threshold))
         cut(made)  # that it can be
         said = f"{best.leave:.0%} of validate leave behind {place.name}, where the head is {best.threshold:.1%} sure"
         return made.noted(SAID, said)
@@ -172,18 +169,3 @@ class EarlyExit(Technique):
 
 def _told(found: _Found) -> str:
     return f"of its answers {found.leave:.0%} are sure enough, too few to pay"
-
-
-def _named(proto: "onnx.ModelProto", block: str) -> "onnx.ModelProto":
-    """Names as the user's network has them; the head counts as of the block that it stands behind."""
-    from hasten.provenance import module_of, nodes, renamed
-
-    every = [module_of(node) or "" for node in nodes(proto.graph)]
-    own = {name.removeprefix("net.") for name in every if name.startswith("net.")}
-    inner = next((name for name in sorted(own, reverse=True) if f"{name}.".startswith(f"{block}.")), block)
-
-    def module(name: str) -> str:
-        bare = name.removeprefix("net.")
-        return bare if bare in own else inner
-
-    return renamed(proto, module, lambda tensor: tensor.removeprefix("net."))

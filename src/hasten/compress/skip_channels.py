@@ -66,10 +66,9 @@ class SkipChannels(Technique):
         """
         import torch
 
+        from hasten.compress._around import exported
         from hasten.compress._gates import cost, gated, silent
         from hasten.compress._places import places, sample
-        from hasten.export import export
-        from hasten.provenance import renamed
 
         assert isinstance(model, TorchModel)
         found, untouched = places(model, task)
@@ -91,19 +90,13 @@ class SkipChannels(Technique):
         feeds = [{t.name: feed[t.name] for t in model.signature.inputs} for feed in feeds]
         share = silent(made.module, able, feeds, cost(model.module, sample(model, task)))
 
+        own = {f"{p.name}.layer": p.name for p in able}
+
         def bare(name: str) -> str:
-            for place in able:
-                for part in ("layer", "saliency"):
-                    if f"{name}.".startswith(f"{place.name}.{part}."):
-                        return place.name + name.removeprefix(f"{place.name}.{part}")
-            return name
+            return next((own[o] + name[len(o) :] for o in own if f"{name}.".startswith(f"{o}.")), name)
 
-        def tensor(name: str) -> str:
-            return name if ".saliency." in name else bare(name)
-
-        graph = renamed(export(made, task.sample()).model.proto, bare, tensor)
-        said = f"{share:.0%} of the multiply-adds are of silent channels; no engine here leaves them out: it does not pay"
-        return OnnxModel(graph).noted(SAID, said)
+        said = f"{share:.0%} of the multiply-adds are of silent channels; no engine here skips them: it does not pay"
+        return exported(made, model, task, bare).noted(SAID, said)
 
     def _how(self) -> Heal:
         return Heal(self.epochs, self.lr, seed=self.seed)

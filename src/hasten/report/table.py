@@ -4,7 +4,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hasten.report.cells import (
-    EARLY, NONE, Column, Row, batched, columns, digits, early, percent, short, signed, typical,
+    EARLY,
+    NONE,
+    Column,
+    Row,
+    batched,
+    columns,
+    digits,
+    early,
+    percent,
+    short,
+    signed,
+    typical,
 )  # fmt: skip
 
 if TYPE_CHECKING:
