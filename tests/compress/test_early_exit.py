@@ -108,10 +108,10 @@ def test_the_lowest_threshold_is_found_that_loses_no_more(allowed: float) -> Non
     leave = sure >= found.threshold
     assert found.leave == leave.mean()
     assert found.cost == pytest.approx(1 - leave.mean() / 2)
-    assert np.where(leave, 1 - quick, 0).mean() <= allowed
+    assert np.where(leave, 1 - quick, 0).mean() <= allowed + 1e-9
     order = np.argsort(-sure)
     lost = np.cumsum(1 - quick[order]) / 1000
-    assert leave.sum() >= np.flatnonzero(lost <= allowed).max() - 3  # 400 numbers of samples are tried
+    assert leave.sum() >= np.flatnonzero(lost <= allowed + 1e-9).max() - 3  # 400 numbers of samples are tried
     assert not (np.abs(sure - found.threshold) < 1e-9).any()
 
 

