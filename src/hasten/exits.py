@@ -71,7 +71,7 @@ def stages(model: OnnxModel, engine: Engine, folder: Path) -> list[Stage]:
     judged = Unless(model.signature.outputs[0].name, at.activation, at.threshold)
     parts = ((FIRST, first, None), (REST, rest, judged))
     return [
-        Stage(name, folder / f"{name}.onnx", engine, part.save(folder / f"{name}.onnx").signature,
+        Stage(name, folder / f"{name}.onnx", engine.in_turns(), part.save(folder / f"{name}.onnx").signature,
               "unless" if unless else "always", unless)
         for name, part, unless in parts
     ]  # fmt: skip

@@ -101,14 +101,18 @@ def _unless(stage: Stage, unless: Unless, session: Session, feed: Arrays, tensor
     whole = {t.name: tensors[t.name] for t in stage.signature.outputs}
     if not len(unsure):
         return whole
+    every = len(unsure) == len(judged)
     made = {name: a.copy() for name, a in whole.items()}
-    for name, part in answer(session, {n: a[unsure] for n, a in feed.items()}).items():
+    for name, part in answer(session, feed if every else {n: a[unsure] for n, a in feed.items()}).items():
         if part.dtype != made[name].dtype or part.shape != (len(unsure), *made[name].shape[1:]):
             raise InputError(
                 f"stage {stage.name!r} gives {name!r} {list(part.shape)} in the place of {list(made[name].shape)}",
                 "make the bundle again",
             )
-        made[name][unsure] = part
+        if every:
+            made[name] = part
+        else:
+            made[name][unsure] = part
     return made
 
 
