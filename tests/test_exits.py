@@ -76,7 +76,9 @@ def both(model: OnnxModel, folder: Path, feed: dict[str, np.ndarray]) -> tuple[n
     runs = engine("onnxruntime")(threads=1)
     with runs.compile(model) as session:
         wanted = session(feed)
-    flow = Flow(stages(model, runs, folder), list(wanted))
+    parts = stages(model, runs, folder)
+    assert {part.engine for part in parts} == {engine("onnxruntime")(threads=1, spin=False)}  # they take turns
+    flow = Flow(parts, list(wanted))
     try:
         return next(iter(wanted.values())), next(iter(flow.run(feed).values())), flow.further(feed)[0]
     finally:
