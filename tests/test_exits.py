@@ -77,7 +77,7 @@ def both(model: OnnxModel, folder: Path, feed: dict[str, np.ndarray]) -> tuple[n
     with runs.compile(model) as session:
         wanted = session(feed)
     parts = stages(model, runs, folder)
-    assert {part.engine for part in parts} == {engine("onnxruntime")(threads=1, spin=False)}  # they take turns
+    assert {part.engine for part in parts} == {engine("onnxruntime")(threads=1, turns=True)}  # they take turns
     flow = Flow(parts, list(wanted))
     try:
         return next(iter(wanted.values())), next(iter(flow.run(feed).values())), flow.further(feed)[0]

@@ -28,7 +28,7 @@ from hasten.stage import Stage
 from hasten.task import Task
 
 SAMPLES = 16  # real inputs that calls rotate through
-LOOKED, MIXED = 2000, 64  # where the time depends on the sample: by how many it is told how far they go; as SAMPLES
+LOOKED, MIXED = 1000, 64  # where the time depends on the sample: by how many it is told how far they go; as SAMPLES
 GOLDEN = (5**0.5 - 1) / 2  # multiples of it are spread evenly, however many there are
 SHORTEST_S, LONGEST_S = 0.02, 0.2  # of a burst; the calls asked for are kept within
 SETTLE_S, DROP_S = 0.04, 0.1  # calls are dropped at least and at most this long: another's threads spin on after it
