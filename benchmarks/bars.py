@@ -37,6 +37,7 @@ BARS = {
     "shelf": ("each technique alone: what it takes, gives and costs", [HERE / "shelf.py"]),
     "trees": ("a forest of a quarter of the nodes, nothing lost, against scikit-learn", [HERE / "trees.py"]),
     "claims": ("a verdict on what is said of these techniques, within four hours", [HERE / "claims.py"]),
+    "early-exit": ("easy images leave early: sooner on the average, and the same in C++", [HERE / "early_exit.py"]),
     "roofline": ("layers add up to the call, and nothing exceeds the peak", [HERE / "roofline.py"]),
     "explain": ("explain names the true cause, and its first remedy helps", [HERE / "explain.py"]),
     "diff": ("diff finds the layer that was tampered with, within 1 GB", [HERE / "diff.py"]),

@@ -14,6 +14,7 @@ from hasten.answer import Answer
 from hasten.bundle import Bundle, is_bundle
 from hasten.engine import Engine
 from hasten.errors import HastenError, InputError, MissingError
+from hasten.exits import stages
 from hasten.golden import CASES, Undecided
 from hasten.measure.machine import conditions
 from hasten.model import OnnxModel
@@ -25,7 +26,6 @@ from hasten.search.judge import Judge
 from hasten.search.progress import Progress, Silent
 from hasten.search.trial import Trial
 from hasten.search.workshop import Workshop
-from hasten.stage import Stage
 from hasten.task import Split, Task
 
 LATE = "the time given was used up before its turn"
@@ -247,8 +247,9 @@ def _ship(bench: Bench, winner: Trial, result: dict[str, Any], output: Path) -> 
         What there is to add to the verdict.
     """
     task = bench.shop.task
+    engine = bench.engine(winner)
     written = {
-        "stages": [Stage.of(bench.shop.file(winner.recipe), bench.engine(winner))],
+        "stages": stages(bench.shop.load(winner.recipe), engine, files.make_folder(bench.shop.folder / "stages")),
         "recipe": winner.recipe,
         "measurements": winner.to_json(),
         "conditions": result["conditions"],

@@ -83,6 +83,10 @@ class Engine(ABC):
     def precision(self) -> str:
         """What floating-point layers are computed in: f32, bf16."""
 
+    def in_turns(self) -> "Engine":
+        """These settings for one of several files that take turns in one process."""
+        return self
+
     @property
     def fallback(self) -> bool:
         """Whether these settings are only worth trying where the engine's others lose too much."""

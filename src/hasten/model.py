@@ -27,6 +27,8 @@ _TREES = {
     for stored in ("", "_as_tensor")
 }
 HISTORY = "hasten.history"  # metadata key of an ONNX file: the techniques applied, one a line
+EXIT = "hasten.exit"  # the same of a graph that ends in a choice between two answers: see hasten.exits
+SAID = "hasten.said"  # the same of what techniques tell about the graph, one sentence a line
 
 
 @dataclass(frozen=True)
@@ -227,8 +229,7 @@ class OnnxModel:
 
     @property
     def history(self) -> tuple[str, ...]:
-        lines = next((p.value for p in self.proto.metadata_props if p.key == HISTORY), "")
-        return tuple(lines.splitlines())
+        return tuple(self.metadata.get(HISTORY, "").splitlines())
 
     @property
     def opset(self) -> int:
@@ -255,17 +256,30 @@ class OnnxModel:
     def digest(self) -> str:
         return hashlib.sha256(self.proto.SerializeToString(deterministic=True)).hexdigest()
 
-    def recorded(self, history: tuple[str, ...]) -> Self:
-        """The same graph as what these techniques made."""
+    @property
+    def said(self) -> tuple[str, ...]:
+        """What techniques tell about the graph."""
+        return tuple(self.metadata.get(SAID, "").splitlines())
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        return {p.key: p.value for p in self.proto.metadata_props}
+
+    def noted(self, key: str, value: str) -> Self:
+        """The same graph with this among its metadata."""
         import onnx
 
         made = onnx.ModelProto()
         made.CopyFrom(self.proto)
-        kept = [p for p in made.metadata_props if p.key != HISTORY]
+        kept = [p for p in made.metadata_props if p.key != key]
         del made.metadata_props[:]
         made.metadata_props.extend(kept)
-        made.metadata_props.add(key=HISTORY, value="\n".join(history))
+        made.metadata_props.add(key=key, value=value)
         return type(self)(made)
+
+    def recorded(self, history: tuple[str, ...]) -> Self:
+        """The same graph as what these techniques made."""
+        return self.noted(HISTORY, "\n".join(history))
 
 
 @final

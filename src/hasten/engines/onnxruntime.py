@@ -7,7 +7,8 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,8 @@ WARM = 10  # calls before those that count, or as many as count
 class OnnxRuntime(Engine):
     """The CPU provider with every graph optimization, operators one after another."""
 
+    turns: bool = False  # other files take turns with this one: see in_turns
+
     @classmethod
     def missing(cls) -> str | None:
         found = importlib.util.find_spec("onnxruntime")
@@ -59,6 +62,13 @@ class OnnxRuntime(Engine):
     @property
     def precision(self) -> str:
         return "f32"
+
+    def in_turns(self) -> "OnnxRuntime":
+        """One pool of threads for the whole process; where it has another already, threads that sleep between calls.
+
+        The threads of a session spin on when a call ends, and made the next session's call up to twice as long.
+        """
+        return replace(self, turns=True)
 
     def _compile(self, model: OnnxModel | OnnxFile) -> Compiled:
         return _Session(self, model)
@@ -128,6 +138,11 @@ def _open(
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    if engine.turns:
+        if _is_shared(engine.threads or machine.threads()):
+            options.use_per_session_threads = False
+        else:
+            options.add_session_config_entry("session.force_spinning_stop", "1")
     if trace:
         options.enable_profiling, options.profile_file_prefix = True, str(trace)
     if executed:
@@ -138,6 +153,18 @@ def _open(
     return onnxruntime.InferenceSession(
         read if isinstance(read, bytes) else str(read), options, providers=["CPUExecutionProvider"]
     )
+
+
+@cache
+def _is_shared(threads: int) -> bool:
+    """Whether sessions of so many threads share the pool of the process, which is made once, before its first session."""
+    import onnxruntime
+
+    try:
+        onnxruntime.set_global_thread_pool_sizes(threads, 1)
+    except RuntimeError:  # there is another one, or a session that did without
+        return False
+    return True
 
 
 def _executed(folder: str) -> "onnx.GraphProto":

@@ -11,8 +11,8 @@ from typing import Any, Literal
 from hasten import find
 from hasten.engine import Engine
 from hasten.errors import HastenError, InputError
+from hasten.exits import macs
 from hasten.measure import machine
-from hasten.measure.flops import count
 from hasten.measure.latency import Race, race
 from hasten.measure.lock import quiet
 from hasten.measure.stand import Entrant, Stand
@@ -225,7 +225,7 @@ class Bench:
         with ExitStack() as own:
             stands = [own.enter_context(self.stand(t)) for t in entered]
             result = race(stands, launches=CHOOSING, seed=self.seed)
-        return entered[min(range(len(entered)), key=lambda i: result.latency(i).p50_ms)]
+        return entered[min(range(len(entered)), key=lambda i: result.latency(i).typical_ms)]
 
     def _with_threads(self, trial: Trial) -> list[Trial]:
         """The trial, and the same with the next numbers of threads: the sweep that chose was one launch."""
@@ -251,13 +251,14 @@ class Bench:
         per_s, batch = stand.throughput()
         model = self.shop.load(trial.recipe)
         original = self.shop.task.original
-        return {
+        ways = stand.ways()
+        return ways | {
             "int8_share": share,
             "precision": "int8" if share else self.engine(trial).precision,
             "params": original.params
             if trial.recipe == AS_IT_IS and isinstance(original, TorchModel)
             else model.params,
-            "macs": count(model).macs,
+            "macs": macs(model, ways.get("early_share", 0.0)),
             "size_mb": model.size_mb,
             "peak_memory_mb": stand.peak_memory_mb(),
             "throughput_per_s": per_s,
@@ -292,7 +293,7 @@ def finalists_of(admitted: list[Trial]) -> list[Trial]:
         return [t for t in ranked if cost(t) <= NEAR * cost(ranked[0])]
 
     by_speedup = best(lambda t: 1 / t.speedup if t.speedup else math.inf)
-    return list({t.key: t for t in (*by_speedup, *best(lambda t: t.latency_p50_ms or math.inf))}.values())
+    return list({t.key: t for t in (*by_speedup, *best(lambda t: t.typical_ms or math.inf))}.values())
 
 
 def originals_first(baselines: list[Trial]) -> list[Trial]:

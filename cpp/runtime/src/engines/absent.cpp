@@ -18,7 +18,7 @@ Engine openvino() {
 #ifndef HASTEN_ONNXRUNTIME
 Engine onnxruntime() {
     return {"onnxruntime",
-            {{Setting::integer, "threads", {}}},
+            {{Setting::integer, "threads", {}}, {Setting::boolean, "turns", {}}},
             "libhasten was built without ONNX Runtime: build it with -DORT_ROOT=FOLDER, or run hasten boost with "
             "--engine openvino",
             nullptr};
