@@ -3,7 +3,7 @@
 import sys
 import traceback
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from importlib.util import module_from_spec, spec_from_file_location
@@ -39,7 +39,8 @@ class Task:
         pipeline: what happens around the network.
         students: functions that build smaller networks, untrained, by name.
         teachers: functions that build further trained networks, by name, from which a student can learn.
-        space: a search space, for the techniques that ask.
+        builder: builds an untrained network of the keywords of `space`, with the inputs and outputs of the model.
+        space: the values that each keyword of `builder` may have, numbers or texts: {"width": (8, 16), "depth": (1, 2)}.
         at_most: how many samples of a part are used, by its name, taken at even distances; all of the others.
     """
 
@@ -54,7 +55,8 @@ class Task:
     pipeline: Pipeline = field(default_factory=Pipeline)
     students: "Mapping[str, Callable[[], torch.nn.Module]]" = field(default_factory=dict)
     teachers: "Mapping[str, Callable[[], torch.nn.Module]]" = field(default_factory=dict)
-    space: Mapping[str, Any] = field(default_factory=dict)
+    builder: "Callable[..., torch.nn.Module] | None" = None
+    space: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     at_most: "Mapping[Split, int]" = field(default_factory=dict)
     source: Path | None = None  # the task file, where there is one: child processes load it again
 
@@ -90,7 +92,13 @@ class Task:
                 part,
                 "a dict of functions that build networks, by name",
             )
-        must(isinstance(self.space, Mapping), "space", "a dict")
+        must(self.builder is None or callable(self.builder), "builder", "a function of the keywords of `space`")
+        must(isinstance(self.space, Mapping) and all(map(_choices, self.space.values())), "space", "a dict of choices")
+        if bool(self.space) != (self.builder is not None):
+            raise InputError(
+                "the task has a space and no builder" if self.space else "the task has a builder and no space",
+                "give both: Task(..., builder=<function of keywords>, space={<keyword>: (<value>, ...)})",
+            )
         counts = isinstance(self.at_most, Mapping) and all(
             name in get_args(Split) and isinstance(n, int) and n > 0 for name, n in self.at_most.items()
         )
@@ -256,6 +264,11 @@ class Task:
             loaders.get("validate"),
             loaders.get("test"),
         )
+
+
+def _choices(values: object) -> bool:
+    """Whether these are numbers or texts to choose from."""
+    return isinstance(values, list | tuple) and bool(values) and all(isinstance(v, int | float | str) for v in values)
 
 
 def _where(fault: BaseException, path: Path | None) -> str:
