@@ -7,13 +7,13 @@ from torch import nn
 
 
 class Block(nn.Module):
-    """Two convolutions, 3x3 unless said, and a skip; [N, in, H, W] -> [N, out, H/stride, W/stride]."""
+    """Two 3x3 convolutions and a skip; [N, in, H, W] -> [N, out, H/stride, W/stride]."""
 
-    def __init__(self, channels_in: int, channels_out: int, stride: int = 1, kernel: int = 3) -> None:
+    def __init__(self, channels_in: int, channels_out: int, stride: int = 1) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels_in, channels_out, kernel, stride, padding=kernel // 2, bias=False)
+        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels_out)
-        self.conv2 = nn.Conv2d(channels_out, channels_out, kernel, padding=kernel // 2, bias=False)
+        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels_out)
         self.skip = (
             nn.Identity()
@@ -31,8 +31,8 @@ class Block(nn.Module):
 class FashionNet(nn.Module):
     """Image f32 [N, 1, 28, 28] -> logits f32 [N, 10]; `width` channels in the first stage, doubled in each next one.
 
-    `stride` is that of the first convolution: with 2 all stages have a quarter of the pixels. A block is called by its
-    place in a network of three blocks a stage, so that one of fewer finds its weights there.
+    `kernel` and `stride` are those of the first convolution: with stride 2 all stages have a quarter of the pixels. A
+    block is called by its place in a network of three blocks a stage, so that one of fewer finds its weights there.
     """
 
     def __init__(self, width: int = 32, blocks: int = 3, classes: int = 10, kernel: int = 3, stride: int = 1) -> None:
@@ -44,8 +44,8 @@ class FashionNet(nn.Module):
         for stage in range(3):
             out = width * 2**stage
             for i in range(blocks):
-                step = 2 if stage and i == 0 else 1
-                stages[str(stage * max(3, blocks) + i)] = Block(channels if i == 0 else out, out, step, kernel)
+                block = Block(channels if i == 0 else out, out, 2 if stage and i == 0 else 1)
+                stages[str(stage * max(3, blocks) + i)] = block
             channels = out
         self.stages = nn.Sequential(stages)
         self.head = nn.Linear(channels, classes)
