@@ -245,7 +245,7 @@ def _ship(bench: Bench, winner: Trial, result: dict[str, Any], output: Path) -> 
     Returns:
         What there is to add to the verdict.
     """
-    task = bench.shop.task
+    task = bench.shop.seen(winner.recipe)
     written = {
         "stages": [Stage.of(bench.shop.file(winner.recipe), bench.engine(winner))],
         "recipe": winner.recipe,

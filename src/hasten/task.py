@@ -1,9 +1,10 @@
 """What the user tells hasten: the model, its data, and what accuracy means."""
 
+import json
 import sys
 import traceback
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from importlib.util import module_from_spec, spec_from_file_location
@@ -20,6 +21,8 @@ from hasten.pipeline import Pipeline
 
 if TYPE_CHECKING:
     import torch
+
+    from hasten.technique import Technique
 
 Split = Literal["train", "calibrate", "validate", "test"]
 Source = Data | Callable[[], Data] | None
@@ -59,6 +62,7 @@ class Task:
     space: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     at_most: "Mapping[Split, int]" = field(default_factory=dict)
     source: Path | None = None  # the task file, where there is one: child processes load it again
+    origin: "Task | None" = None  # the task as the user gave it, where this one prepares its data otherwise
 
     def __post_init__(self) -> None:
         def must(good: bool, name: str, expected: str) -> None:
@@ -118,6 +122,8 @@ class Task:
         Raises:
             InputError: it cannot be built, read, or used without danger.
         """
+        if self.origin is not None:
+            return self.origin.original
         if isinstance(self.model, Path):
             from hasten.diagnose.hostile import admit
             from hasten.provenance import label
@@ -148,7 +154,9 @@ class Task:
             InputError: the task has none, or what it has cannot be used.
         """
         if name not in self._checked:
-            data = self._prepared(self._read(name)).check(self.original.signature, name)
+            data = self._prepared(self.raw(name))
+            if self.origin is None:  # what another pipeline makes of it is for another signature
+                data.check(self.original.signature, name)
             if name in ("validate", "test"):
                 self.measure.check(data.target, self.original.signature, name)
             self._checked[name] = data
@@ -158,15 +166,54 @@ class Task:
         """A few real inputs, prepared, without a purpose of their own: the first of whichever part there is."""
         parts: tuple[Split, ...] = ("calibrate", "validate", "train", "test")
         part = next((name for name in parts if getattr(self, name) is not None), parts[0])
-        return self._prepared(self._read(part).take(slice(0, 64)))
+        return self._prepared(self._seen(self._read(part).take(slice(0, 64))))
 
     def raw(self, name: Split) -> Data:
-        """One part of the data as it came, before the pipeline.
+        """One part of the data as it came, before the pipeline; of clips, the frames that its window has.
 
         Raises:
             InputError: the task has none, or what it has cannot be used.
         """
-        return self._read(name)
+        return self._seen(self._read(name))
+
+    def through(self, pipeline: Pipeline) -> "Task":
+        """The task with its data prepared by another pipeline, from what is raw; the original is as it was."""
+        root = self.origin or self
+        if pipeline == root.pipeline:
+            return root
+        known = json.dumps(pipeline.to_json())
+        if known not in root._others:
+            made = root._others[known] = replace(root, pipeline=pipeline, origin=root)
+            made.__dict__["_loaded"] = root._loaded  # what has been read is not read again
+        return root._others[known]
+
+    def after(self, steps: "Iterable[Technique]") -> "Task":
+        """The task as the model sees it that these techniques make of the original: some change the pipeline."""
+        root, steps = self.origin or self, list(steps)
+        pipeline = root.pipeline
+        if any(step.changes_pipeline for step in steps):
+            signature = root.original.signature
+            for step in steps:
+                pipeline, signature = step.pipeline(pipeline, signature), step.signature(signature)
+        return root.through(pipeline)
+
+    def seen_by(self, model: Model) -> "Task":
+        """The task as this model sees it, by its history since the original."""
+        from hasten import find
+        from hasten.recipe import Recipe
+
+        lines = model.history[len(self.original.history) :] if model.history else ()
+        able = find.techniques().keys()
+        return self.after(Recipe.parse(line).steps[0] for line in lines if line.partition("(")[0] in able)
+
+    def _seen(self, data: Data) -> Data:
+        """Raw clips with the frames that are looked at, where these are fewer than were given."""
+        given, seen = self.origin.pipeline.window if self.origin else None, self.pipeline.window
+        if given is None or seen is None or given == seen:
+            return data
+        frames = seen.among(given)
+        clips = {name for name, how in self.pipeline.inputs.items() if how.kind == "image"}
+        return replace(data, inputs={k: a[:, frames] if k in clips else a for k, a in data.inputs.items()})
 
     def _prepared(self, data: Data) -> Data:
         return replace(data, inputs=self.pipeline.prepared(data.inputs))
@@ -200,6 +247,11 @@ class Task:
 
     @cached_property
     def _loaded(self) -> dict[str, Data]:
+        return {}
+
+    @cached_property
+    def _others(self) -> "dict[str, Task]":
+        """By their pipelines."""
         return {}
 
     @cached_property

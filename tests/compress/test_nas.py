@@ -147,8 +147,6 @@ def test_a_search_ends_when_its_time_is_over(tmp_path: Path) -> None:
     """Somebody learns always; who had no turn on a rung does not stop those that had."""
     search = Search(tmp_path, 1.0)
     assert search.time([{"n": n} for n in range(9)], lambda p: (p["n"], 0, 9), 2, 3, 0.5) == [{"n": n} for n in (2, 3, 4)]
-    search.timed[0]["seconds"] = 59.0
-    search._note(search.timed, {}, 0.0) if False else None
     learnt: list[int] = []
 
     def learn(module: nn.Module, epochs: int) -> Learnt:

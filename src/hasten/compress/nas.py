@@ -53,7 +53,7 @@ class Nas(Technique):
         seed: of the order of the networks, of their weights and of the order of the samples.
     """
 
-    speedup: float = 2.0
+    speedup: float = 1.25
     candidates: int = 8
     minutes: float = 20.0
     samples: int = 10_000
