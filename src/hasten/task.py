@@ -1,17 +1,13 @@
 """What the user tells hasten: the model, its data, and what accuracy means."""
 
 import json
-import sys
-import traceback
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
-from hasten import files
+from hasten import files, task_file
 from hasten.data import Data
 from hasten.errors import HastenError, InputError
 from hasten.metric import Metric, metric
@@ -43,7 +39,7 @@ class Task:
         students: functions that build smaller networks, untrained, by name.
         teachers: functions that build further trained networks, by name, from which a student can learn.
         builder: builds an untrained network of the keywords of `space`, with the inputs and outputs of the model.
-        space: the values that each keyword of `builder` may have, numbers or texts: {"width": (8, 16), "depth": (1, 2)}.
+        space: the values that each keyword of `builder` may have, numbers or texts: {"width": (8, 16)}.
         at_most: how many samples of a part are used, by its name, taken at even distances; all of the others.
     """
 
@@ -242,7 +238,7 @@ class Task:
             raise
         except (Exception, SystemExit) as fault:
             raise InputError(
-                f"the task's {what} raises {_where(fault, self.source)}", "mend the function that gives it"
+                f"the task's {what} raises {task_file.where(fault, self.source)}", "mend the function that gives it"
             ) from fault
 
     @cached_property
@@ -266,24 +262,7 @@ class Task:
             InputError: it does not exist, raises, or defines no task.
         """
         path = Path(path).resolve()
-        if not path.is_file():
-            raise InputError(
-                f"{path} {'is a folder' if path.is_dir() else 'does not exist'}", "give the path of the task file"
-            )
-        spec = spec_from_file_location(f"hasten_task_{path.parent.name}_{zlib.crc32(bytes(path)):08x}", path)
-        if spec is None or spec.loader is None:
-            raise InputError(f"{path} is not a Python file", "a task file is a .py that defines `task = Task(...)`")
-        module = module_from_spec(spec)
-        settle(path.parent)
-        sys.modules[spec.name] = module  # as dataclasses, pickles and exporters expect of any module
-        try:
-            spec.loader.exec_module(module)
-        except HastenError as fault:
-            raise type(fault)(f"{path}: {fault.what}{_place(fault, path)}", fault.mend) from fault
-        except KeyboardInterrupt:
-            raise
-        except BaseException as fault:  # SystemExit too: a file that ends the process
-            raise InputError(f"{path} raises {_where(fault, path)}", "mend the task file") from fault
+        module = task_file.run(path)
         task = getattr(module, "task", None)
         if not isinstance(task, cls):
             found = f"; its `task` is of type {type(task).__name__}" if task is not None else ""
@@ -321,17 +300,3 @@ class Task:
 def _choices(values: object) -> bool:
     """Whether these are numbers or texts to choose from."""
     return isinstance(values, list | tuple) and bool(values) and all(isinstance(v, int | float | str) for v in values)
-
-
-def _where(fault: BaseException, path: Path | None) -> str:
-    """`ValueError: text (task.py, line 12)`: the last line of the user's own file."""
-    if isinstance(fault, SyntaxError) and fault.filename:
-        return f"{type(fault).__name__}: {fault.msg} ({Path(fault.filename).name}, line {fault.lineno})"
-    said = (str(fault).strip().splitlines() or [""])[0]
-    return f"{type(fault).__name__}{f': {said}' if said else ''}{_place(fault, path)}"
-
-
-def _place(fault: BaseException, path: Path | None) -> str:
-    frames = traceback.extract_tb(fault.__traceback__)
-    own = [f for f in frames if path and Path(f.filename).parent == path.parent]
-    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""

@@ -28,8 +28,8 @@ class Technique(ABC):
 
         requires   the right kind of model, the data it needs
         ensures    what it `gives` is of the right kind; the model that came in is unchanged; the signature is as
-                   declared, and takes what the pipeline declared with it makes; outputs are finite; an ONNX node still tells the user's module that it came from, and a
-                   torch model how it was edited
+                   declared, and takes what the pipeline makes that is declared with it; outputs are finite; an ONNX
+                   node still tells the user's module that it came from, and a torch model how it was edited
     """
 
     takes: ClassVar[Kind] = "onnx"

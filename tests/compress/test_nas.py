@@ -1,7 +1,6 @@
 """nas: what is slow is never trained, the better half goes on, and a search that was killed goes on too."""
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,7 @@ def task() -> Task:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Networks are as much faster as they are narrower; the widths that were timed."""
     seen: list[int] = []
 
@@ -57,7 +56,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
             pass
 
     monkeypatch.setattr(_timed, "Yardstick", Narrower)
-    yield seen
+    return seen
 
 
 STEP = Nas(4.0, candidates=4, samples=128, epochs=6, lr=1e-2, batch=32)
@@ -146,7 +145,8 @@ def test_the_better_half_goes_on_and_a_killed_search_too(tmp_path: Path) -> None
 def test_a_search_ends_when_its_time_is_over(tmp_path: Path) -> None:
     """Somebody learns always; who had no turn on a rung does not stop those that had."""
     search = Search(tmp_path, 1.0)
-    assert search.time([{"n": n} for n in range(9)], lambda p: (p["n"], 0, 9), 2, 3, 0.5) == [{"n": n} for n in (2, 3, 4)]
+    found = search.time([{"n": n} for n in range(9)], lambda p: (p["n"], 0, 9), 2, 3, 0.5)
+    assert found == [{"n": 2}, {"n": 3}, {"n": 4}]
     learnt: list[int] = []
 
     def learn(module: nn.Module, epochs: int) -> Learnt:

@@ -246,7 +246,8 @@ def test_what_is_shipped_prepares_what_was_trained(
         assert (answers.argmax(1) == PARTS[3].target).mean() > 0.9
     verify = ["verify", str(tmp_path / "out"), "--task", str(source), "--json", str(tmp_path / "v")]
     assert main(verify) == 0
-    source.write_text(source.read_text().replace("model=build", "model=build, pipeline=Pipeline({'image': Prepare('image')})"))
+    other = "model=build, pipeline=Pipeline({'image': Prepare('image')})"
+    source.write_text(source.read_text().replace("model=build", other))
     assert main(verify) == 1
     assert "mean" in json.loads((tmp_path / "v").read_text())["reason"]
     capsys.readouterr()
@@ -273,8 +274,8 @@ class Mask(nn.Module):
 ARRAYS = [Data({"image": p.inputs["image"].astype(np.float32).transpose(0, 3, 1, 2)}, p.target) for p in PARTS]
 CASES: dict[str, tuple[ShrinkInput, Task, str]] = {
     "arrays": (ShrinkInput(), of(Net(), ARRAYS, pipeline=Pipeline()), "prepared already"),
-    "pixels are built in": (ShrinkInput(), of(Flat(), PARTS), r"does not take image float32 \[N, 3, 12, 12\]: .*shapes"),
-    "answers depend on pixels": (ShrinkInput(), of(Mask(), PARTS, metric="mse"), r"with output float32 \[N, 2, 12, 12\]"),
+    "pixels are built in": (ShrinkInput(), of(Flat(), PARTS), r"not take image float32 \[N, 3, 12, 12\]: .*shapes"),
+    "answers depend on pixels": (ShrinkInput(), of(Mask(), PARTS, metric="mse"), r"output float32 \[N, 2, 12, 12\]"),
     "no clips": (ShrinkInput(fps=0.5), of(Net(), PARTS), "the pipeline has no window"),
     "no colour": (
         ShrinkInput(grey=True), of(Net(1), PARTS, pipeline=Pipeline({"image": greyed(IMAGE)})), "are grey already",

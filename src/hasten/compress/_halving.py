@@ -33,7 +33,7 @@ class Search:
     """What has been seen, kept as it happens: a search that was killed goes on after the last thing on record.
 
     Attributes:
-        timed: [{point, speedup, low, high, reason, seconds}]; speedup is None, with a reason, where there is no network.
+        timed: [{point, speedup, low, high, reason, seconds}]; where there is no network, speedup is None, for a reason.
         trained: [{rung, point, score, seconds}].
     """
 

@@ -39,7 +39,8 @@ def network(task: "Task", point: Mapping[str, Any], seed: int = 0) -> TorchModel
     """
     import torch
 
-    if task.builder is None or point.keys() != task.space.keys() or any(v not in task.space[k] for k, v in point.items()):
+    choices = task.space
+    if task.builder is None or point.keys() != choices.keys() or any(v not in choices[k] for k, v in point.items()):
         raise InputError(f"{dict(point)} is no point of the task's space", "give the task that was searched")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

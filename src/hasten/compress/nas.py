@@ -3,8 +3,9 @@
 import hashlib
 import shutil
 from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     import torch
 
     from hasten.compress._halving import Learnt
-    from hasten.compress._timed import Yardstick
     from hasten.task import Task
 
 TIMING = 0.3  # of the time, after which candidates are no longer looked for
@@ -124,20 +124,18 @@ class Nas(Technique):
         """Points whose networks may learn; the engine is started when the first of them has to be timed."""
         from hasten.compress._timed import Yardstick
 
-        yardsticks: list[Yardstick] = []
+        with ExitStack() as stack:
 
-        def clock(point: Point) -> tuple[float, float, float]:
-            candidate = network(task, point, self.seed)
-            if not yardsticks:
-                yardsticks.append(Yardstick(model, task.sample(), self.engine, self.threads))
-            found = yardsticks[0].speedup(candidate)
-            return found.value, found.low, found.high
+            @cache
+            def yardstick() -> Yardstick:
+                return stack.enter_context(closing(Yardstick(model, task.sample(), self.engine, self.threads)))
 
-        try:
+            def clock(point: Point) -> tuple[float, float, float]:
+                candidate = network(task, point, self.seed)
+                found = yardstick().speedup(candidate)
+                return found.value, found.low, found.high
+
             able: list[Point] = search.time(every, clock, self.speedup, self.candidates, TIMING)
-        finally:
-            for yardstick in yardsticks:
-                yardstick.close()
         if not able:
             best = max((e["speedup"] or 0.0 for e in search.timed), default=0.0)
             why = next((e["reason"] for e in search.timed if e["reason"]), "")
@@ -159,8 +157,11 @@ class Nas(Technique):
         return Heal(epochs, self.lr, self.batch, self.teacher, self.temperature, seed=self.seed)
 
     def _folder(self, model: TorchModel, task: "Task") -> Path:
-        """Named after all that the search depends on, so that another one finds nothing here."""
-        parts = [model.digest(), self, dict(task.space), machine.fingerprint()]
+        """Named after all that the search depends on, so that another one finds nothing here.
+
+        A longer search, or a longer last training, may go on with what a shorter one found.
+        """
+        parts = [model.digest(), replace(self, minutes=1.0, epochs=1), dict(task.space), machine.fingerprint()]
         parts += [task.split("train").digest(), task.split("validate").digest()]
         parts += [files.sha256(code) for code in sorted(task.source.parent.glob("*.py"))] if task.source else []
         return files.cache_folder() / "nas" / hashlib.sha256(repr(parts).encode()).hexdigest()[:24]

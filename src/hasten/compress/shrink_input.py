@@ -163,7 +163,7 @@ class ShrinkInput(Technique):
             if how.kind == "image" and how.colour != "grey":
                 layer = reader(model.module, {t.name: feed[t.name] for t in model.signature.inputs}, name)
                 if layer is None:
-                    raise self.nothing({}, f"no convolution alone reads {name!r}, so that its colour cannot be left out")
+                    raise self.nothing({}, f"no convolution alone reads {name!r}, and its colour cannot be left out")
                 module = folded(module, layer, how, after.pipeline.inputs[name])
                 layers.append(layer)
         wanted = self.signature(model.signature)

@@ -87,7 +87,7 @@ class Workshop:
         return sorted(self.task.source.parent.glob("*.py")) if self.task.source else []
 
     def feed(self, split: Split, recipe: str = str(Recipe())) -> Path:
-        """The inputs of one part of the data, as what `recipe` makes takes them: .npy, which children map into memory."""
+        """The inputs of one part of the data, as this recipe's model takes them: .npy, which children map into memory."""
         task, name = self.seen(recipe), split
         if task.origin:
             name += f"-{sha256(json.dumps(task.pipeline.to_json()).encode()).hexdigest()[:16]}"
