@@ -45,7 +45,8 @@ class Search:
 
     def late(self, share: float = 1.0) -> bool:
         """Whether this share of the time is used up; what is on record counts, whoever ran it."""
-        return sum(entry["seconds"] for entry in (*self.timed, *self.trained)) >= share * self._limit_s
+        spent = sum(float(entry["seconds"]) for entry in (*self.timed, *self.trained))
+        return spent >= share * self._limit_s
 
     def time(self, points: Sequence[Point], clock: Callable[[Point], tuple[float, float, float]], limit: float,
              wanted: int, share: float) -> list[Point]:  # fmt: skip

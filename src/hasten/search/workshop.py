@@ -87,8 +87,8 @@ class Workshop:
         return sorted(self.task.source.parent.glob("*.py")) if self.task.source else []
 
     def feed(self, split: Split, recipe: str = str(Recipe())) -> Path:
-        """The inputs of one part of the data, as this recipe's model takes them: .npy, which children map into memory."""
-        task, name = self.seen(recipe), split
+        """The inputs of one part of the data, as this recipe's model takes them, as .npy for children to map."""
+        task, name = self.seen(recipe), str(split)
         if task.origin:
             name += f"-{sha256(json.dumps(task.pipeline.to_json()).encode()).hexdigest()[:16]}"
         data, folder = task.split(split), self.folder / "data" / name
