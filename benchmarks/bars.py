@@ -32,6 +32,7 @@ BARS = {
     "recipes": ("pruned, healed and in INT8: faster than INT8 alone", [HERE / "recipes.py"]),
     "agreement": ("EfficientNet-Lite0 in INT8 and pruned, over a video", [HERE / "agreement.py"]),
     "distillation": ("a student learns more with a teacher", [HERE / "distillation.py"]),
+    "nas": ("a search finds what dominates the student made by hand", [HERE / "nas.py"]),
     "aware": ("training for INT8 brings back what INT8 loses", [HERE / "aware.py"]),
     "adapt": ("all of a net with SiLU and GroupNorm fits a DLA, and little is lost", [HERE / "adapt.py"]),
     "shelf": ("each technique alone: what it takes, gives and costs", [HERE / "shelf.py"]),

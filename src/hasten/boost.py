@@ -246,8 +246,7 @@ def _ship(bench: Bench, winner: Trial, result: dict[str, Any], output: Path) -> 
     Returns:
         What there is to add to the verdict.
     """
-    task = bench.shop.task
-    engine = bench.engine(winner)
+    task, engine = bench.shop.seen(winner.recipe), bench.engine(winner)
     written = {
         "stages": stages(bench.shop.load(winner.recipe), engine, files.make_folder(bench.shop.folder / "stages")),
         "recipe": winner.recipe,

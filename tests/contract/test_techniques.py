@@ -20,6 +20,8 @@ from hasten.engine import available
 from hasten.errors import ContractError, InputError, NotApplicable, UsageError
 from hasten.export import export
 from hasten.model import Arrays, Model, OnnxModel, TorchModel
+from hasten.pipeline import Pipeline
+from hasten.prepare import Prepare
 from hasten.provenance import MODULE, missing_names
 from hasten.recipe import Recipe
 from hasten.task import Task
@@ -31,8 +33,19 @@ TOKENS, WORDS = 6, 20
 
 
 def images() -> Task:
-    module = tiny_module()
-    return _task("images", module, tiny_data(48, 2))
+    """Bytes and a pipeline that prepares them; a space of smaller networks beside it."""
+    module, data = tiny_module(), tiny_data(48, 2)
+    raw = Data({"image": (data.inputs["image"][:, 0] * 60 + 80).clip(0, 255).astype(np.uint8)}, data.target)
+    how = Prepare("image", source="grey", colour="grey", mean=(80.0,), std=(60.0,))
+    return replace(
+        _task("images", module, raw), pipeline=Pipeline({"image": how}), builder=narrow, space={"width": (2, 4)}
+    )
+
+
+def narrow(width: int) -> Any:
+    from torch import nn
+
+    return nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4, width), nn.ReLU(), nn.Linear(width, 4))
 
 
 def padded() -> Task:
@@ -143,7 +156,7 @@ def made(name: str, network: str) -> tuple[Model, Model]:
 
 def feed(model: Model, network: str) -> Arrays:
     size = 8 if model.signature.batch else model.signature.fixed_batch
-    return next(task(network).split("validate").batches(size))
+    return next(task(network).seen_by(model).split("validate").batches(size))
 
 
 both = [pytest.mark.parametrize("name", TECHNIQUES), pytest.mark.parametrize("network", NETWORKS)]

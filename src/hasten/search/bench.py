@@ -50,7 +50,7 @@ class Bench:
         """A trial of `recipe` on `engine` with the number of threads that is fastest for this file."""
         name = type(engine).__module__.rpartition(".")[2]
         with quiet():
-            threads = best_threads(self.path(recipe, engine), name, vars(engine), self.shop.feed("validate"))
+            threads = best_threads(self.path(recipe, engine), name, vars(engine), self.shop.feed("validate", recipe))
         chosen = replace(engine, threads=threads)
         self._engines[str(chosen)] = chosen
         return Trial(recipe, str(chosen), precision=chosen.precision)
@@ -88,7 +88,7 @@ class Bench:
             kept = []
             for i in sorted(range(len(stands)), key=lambda i: i != first):  # the others are held to the original's rows
                 judged = self.judge.original if i == first else self.judge.score
-                score = judged(stands[i], "validate", planned[i].key)
+                score = judged(stands[i], "validate", planned[i])
                 front = fastest(planned, p50)
                 times = timing(result.latency(i), {planned[j].engine: result.speedup(i, over=j) for j in front})
                 kept.append(
@@ -176,7 +176,7 @@ class Bench:
             own = len(references)
             over = {t.engine: result.speedup(own, over=i) for i, (t, _) in enumerate(references)}
             timed = replace(trial, **timing(result.latency(own), over), **self.facts(trial, stand))
-            score = {} if outrun(timed, best) else self.judge.score(stand, "validate", trial.key)
+            score = {} if outrun(timed, best) else self.judge.score(stand, "validate", trial)
             return replace(timed, **score, seconds_spent=time.monotonic() - began)
 
     def _undisturbed(self, references: list[tuple[Trial, Stand]], stand: Stand) -> Race:
@@ -213,7 +213,7 @@ class Bench:
                 over = {b.engine: result.speedup(i, over=j) for j, b in enumerate(raced)}
                 judged = self.judge.original if i == 0 else self.judge.score
                 rows.append(
-                    replace(trial, **timing(result.latency(i), over), **judged(stands[i], split, trial.key))
+                    replace(trial, **timing(result.latency(i), over), **judged(stands[i], split, trial))
                 )  # test meets the baselines, which nobody chose, and the winner
         return [*rows[: len(raced)], *(t for t in baselines if t not in raced)], rows[place]
 
@@ -243,7 +243,8 @@ class Bench:
     def stand(self, trial: Trial) -> Stand:
         engine = self.engine(trial)
         name = type(engine).__module__.rpartition(".")[2]
-        return Stand(Entrant(self.path(trial.recipe, engine), name, vars(engine)), self.shop.feed("validate"))
+        path = self.path(trial.recipe, engine)  # first: what cannot be made says so
+        return Stand(Entrant(path, name, vars(engine)), self.shop.feed("validate", trial.recipe))
 
     def facts(self, trial: Trial, stand: Stand) -> dict[str, Any]:
         """What is not a race: size, arithmetic, memory, throughput, the share of INT8 as executed."""

@@ -51,7 +51,7 @@ class Maker:
                 continue
             began, known = time.monotonic(), len(model.edits) if isinstance(model, TorchModel) else 0
             if step.takes == "onnx" and isinstance(model, TorchModel):
-                model = export(model, task.sample()).model
+                model = export(model, task.seen_by(model).sample()).model
             model = step(model, task)
             edits = model.edits[known:] if isinstance(model, TorchModel) else ()
             left = {layer: why for edit in edits for layer, why in edit.get("untouched", {}).items()}
@@ -65,7 +65,7 @@ class Maker:
             elif step.takes == "torch":
                 files.write(file.with_suffix(".json"), json.dumps(note))
                 model.save(file)
-        made = export(model, task.sample()).model if isinstance(model, TorchModel) else model
+        made = export(model, task.seen_by(model).sample()).model if isinstance(model, TorchModel) else model
         files.write(Path(out).with_suffix(".json"), json.dumps(note))
         made.save(Path(out))
         return note

@@ -104,7 +104,7 @@ class Rows:
             if trial.key not in found:
                 with self._bench.stand(trial) as stand:
                     judged = self._bench.judge.score if i else self._bench.judge.original
-                    scored = replace(trial, **judged(stand, "test", trial.key)).to_json()
+                    scored = replace(trial, **judged(stand, "test", trial)).to_json()
                 found[trial.key] = {column: scored[column] for column in TESTED}
                 files.write(path, json.dumps(found))
         return found
