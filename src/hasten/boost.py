@@ -15,6 +15,7 @@ from hasten.bundle import Bundle, is_bundle
 from hasten.engine import Engine
 from hasten.errors import HastenError, InputError, MissingError
 from hasten.golden import CASES, Undecided
+from hasten.graph.split import stages
 from hasten.measure.machine import conditions
 from hasten.recipe import Recipe
 from hasten.report.html import page, require
@@ -24,7 +25,6 @@ from hasten.search.judge import Judge
 from hasten.search.progress import Progress, Silent
 from hasten.search.trial import Trial
 from hasten.search.workshop import Workshop
-from hasten.stage import Stage
 from hasten.task import Split, Task
 
 LATE = "the time given was used up before its turn"
@@ -246,8 +246,9 @@ def _ship(bench: Bench, winner: Trial, result: dict[str, Any], output: Path) -> 
         What there is to add to the verdict.
     """
     task = bench.shop.task
+    place = files.make_folder(bench.shop.folder / "stages")
     written = {
-        "stages": [Stage.of(bench.shop.file(winner.recipe), bench.engine(winner))],
+        "stages": stages(bench.shop.load(winner.recipe), task.pipeline, task.sample(), bench.engine(winner), place),
         "recipe": winner.recipe,
         "measurements": winner.to_json(),
         "conditions": result["conditions"],

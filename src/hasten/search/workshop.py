@@ -20,7 +20,7 @@ from hasten.search.store import STORE, Store
 from hasten.search.trial import key_of
 from hasten.task import Split, Task
 
-FOLDERS = ("models", "torch", "data", "answers", "original", "zoo")  # of a run, which the next one makes anew
+FOLDERS = ("models", "stages", "torch", "data", "answers", "original", "zoo")  # of a run, which the next one makes anew
 FILES = ("result.json", "tested.json", "report.html")
 _MAKE_S = {"onnx": 1800.0, "torch": 7 * 86400.0}  # no file may take longer to make: graph passes hang, training is long
 
