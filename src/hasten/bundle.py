@@ -218,10 +218,14 @@ class Bundle:
             stack.pop_all()
         return sessions
 
+    def running(self) -> list[tuple[Stage, Session]]:
+        """Each stage with the engine that runs it, for one caller at a time; compiled when first asked for."""
+        return list(zip(self.stages, self._sessions, strict=True))
+
     def infer(self, prepared: Arrays) -> dict[str, np.ndarray]:
         """Prepared tensors through all stages; outputs in the order of the signature."""
         tensors = dict(prepared)
-        for stage, session in zip(self.stages, self._sessions, strict=True):
+        for stage, session in self.running():
             tensors |= run(stage, session, tensors)
         outputs = {t.name: tensors[t.name] for t in self.signature.outputs}
         self._of_any_number.check(outputs, "outputs")

@@ -1,0 +1,89 @@
+"""What a watch shows while it goes on: on a terminal a line a source, elsewhere a line for each thing that happens."""
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from hasten.cli._progress import console
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from hasten.stream.watch import Stream
+
+_EVERY_S = 0.25
+_SAID = ("event", "drop", "gap", "source", "end")
+
+
+def table(streams: "Sequence[Stream]") -> "Table":
+    """A line a source: frames a second, how many times as fast as the video, latency, drops, the last events."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table("source", "frames/s", "x real time", "p50 ms", "p99 ms", "dropped", "events", "last", box=box.SIMPLE)
+    for stream in streams:
+        f = stream.figures
+        p50, p99 = f.latency_ms(50), f.latency_ms(99)
+        state = stream.over.said if stream.over and stream.over.failed else ""
+        made.add_row(
+            stream.source.place,
+            f"{f.frames / f.seconds:.1f}",
+            f"{f.stream_s / f.seconds:.1f}",
+            "" if p50 is None else f"{p50:.1f}",
+            "" if p99 is None else f"{p99:.1f}",
+            str(f.dropped),
+            str(f.events),
+            state or ", ".join(f.last),
+        )
+    return made
+
+
+def sentence(line: dict[str, Any]) -> str:
+    """A line that was told, for people."""
+    place = line["source"]
+    if line["kind"] == "event":
+        begin, end = line["begin"] / 1e9, line["end"] / 1e9
+        return f"{place}: {line['name']} from {begin:.2f} to {end:.2f} s, peak {line['peak']:.2f}"
+    if line["kind"] == "drop":
+        return f"{place}: {line['frames']} frames dropped"
+    if line["kind"] == "gap":
+        return f"{place}: a gap before {(line['to'] or 0) / 1e9:.2f} s"
+    return f"{place}: {line['said']}"
+
+
+class Screen:
+    """Takes every line; `with` it, the terminal is its own."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._out, self._quiet = console(sys.stderr), quiet
+        self._live: Any = None
+        self._drawn = 0.0
+
+    def __enter__(self) -> "Screen":
+        if not self._quiet and self._out.is_terminal:
+            from rich.live import Live
+
+            self._live = Live(console=self._out, auto_refresh=False, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def tell(self, line: dict[str, Any]) -> None:
+        """Show what there is to show."""
+        if self._quiet:
+            return
+        if self._live is None:
+            if line["kind"] in _SAID:
+                self._out.print(sentence(line), soft_wrap=True)
+        elif line["kind"] in ("event", "end"):
+            self._live.console.print(sentence(line), soft_wrap=True)
+
+    def draw(self, streams: "Sequence[Stream]") -> None:
+        """The lines of all sources, a few times a second."""
+        if self._live is not None and time.monotonic() - self._drawn > _EVERY_S:
+            self._drawn = time.monotonic()
+            self._live.update(table(streams), refresh=True)
