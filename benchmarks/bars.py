@@ -38,6 +38,10 @@ BARS = {
     "explain": ("explain names the true cause, and its first remedy helps", [HERE / "explain.py"]),
     "placement": ("every layer in INT8, and faster than any library in its budget", [HERE / "placement.py"]),
     "load": ("valid under load in every scenario, and as accurate as at rest", [HERE / "load.py"]),
+    "live": (
+        "ten times real time on one core, flat memory, prompt answers, each frame encoded once",
+        [HERE / "live.py"],
+    ),
     "never-behind": ("not slower than any single library, on seven networks", [HERE / "never_behind.py"]),
 }
 LIMITS_S = {"demo": DEMO_S, "tests": TEST_S}

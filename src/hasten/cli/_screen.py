@@ -18,24 +18,29 @@ _SAID = ("event", "drop", "gap", "source", "end")
 
 def table(streams: "Sequence[Stream]") -> "Table":
     """A line a source: frames a second, how many times as fast as the video, latency, drops, the last events."""
+    rows = []
+    for stream in streams:
+        failed = stream.over.said if stream.over and stream.over.failed else ""
+        rows.append(
+            {"source": stream.source.place, **stream.summary(), "last": failed or ", ".join(stream.figures.last)}
+        )
+    return _table(rows)
+
+
+def ended(ends: Sequence[dict[str, Any]]) -> "Table":
+    """The same of the lines that told the ends."""
+    return _table([{**end, "last": end["said"]} for end in ends])
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> "Table":
     from rich import box
     from rich.table import Table
 
     made = Table("source", "frames/s", "x real time", "p50 ms", "p99 ms", "dropped", "events", "last", box=box.SIMPLE)
-    for stream in streams:
-        f = stream.figures
-        p50, p99 = f.latency_ms(50), f.latency_ms(99)
-        state = stream.over.said if stream.over and stream.over.failed else ""
-        made.add_row(
-            stream.source.place,
-            f"{f.frames / f.seconds:.1f}",
-            f"{f.stream_s / f.seconds:.1f}",
-            "" if p50 is None else f"{p50:.1f}",
-            "" if p99 is None else f"{p99:.1f}",
-            str(f.dropped),
-            str(f.events),
-            state or ", ".join(f.last),
-        )
+    for row in rows:
+        latencies = ("" if row[k] is None else f"{row[k]:.1f}" for k in ("latency_p50_ms", "latency_p99_ms"))
+        rates = (f"{row[k] / row['seconds']:.1f}" for k in ("frames", "stream_s"))
+        made.add_row(row["source"], *rates, *latencies, str(row["dropped"]), str(row["events"]), row["last"])
     return made
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,8 @@ from hasten.cli._outcome import Outcome
 from hasten.search.progress import Progress
 
 if TYPE_CHECKING:
+    from hasten.cli._screen import Screen
+    from hasten.stream.process import Process
     from hasten.stream.watch import Watch
 
 
@@ -23,48 +25,65 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--jsonl", type=new_file, metavar="FILE", help="write every event there at once, a JSON line each"
     )
     parser.add_argument("--windows", action="store_true", help="write the scores of every window too")
+    parser.add_argument("--cpp", action="store_true", help="by the C++ process hasten-watch: the same events")
     parser.add_argument("--live", action="store_true", help="play files at their own pace, and drop what is late")
 
 
 def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
-    from hasten.bundle import Bundle
-    from hasten.cli._door import gate
-    from hasten.cli._screen import Screen, table
+    from hasten.cli._screen import Screen, ended
     from hasten.errors import InputError
     from hasten.stream.lines import Lines
+
+    ends: list[dict[str, Any]] = []
+    with ExitStack() as stack:
+        lines: Lines | None = None
+        screen = Screen(arguments.quiet)
+
+        def tell(line: dict[str, Any]) -> None:
+            if lines:
+                lines.tell(line)
+            screen.tell(line)
+            if line["kind"] == "end":
+                ends.append(line)
+
+        progress.stage("loading the bundle")
+        watch = _cpp(arguments, tell) if arguments.cpp else _python(arguments, tell, screen, stack)
+        lines = stack.enter_context(Lines(arguments.jsonl)) if arguments.jsonl else None
+        stack.enter_context(screen)
+        with signals(watch) as caught:
+            whole = watch.run()
+    if signal.SIGINT in caught:
+        raise KeyboardInterrupt
+    sources = [{k: v for k, v in end.items() if k != "kind"} for end in ends]
+    result = {"bundle": arguments.bundle, "sources": sources, "seed": arguments.seed}
+    failed = [f"{end['source']}: {end['said']}" for end in ends if end["failed"]]
+    return Outcome(result, [ended(ends)], "; ".join(failed), 0 if whole else InputError.exit_code)
+
+
+def _python(
+    arguments: argparse.Namespace, tell: Callable[[dict[str, Any]], None], screen: "Screen", stack: ExitStack
+) -> "Watch":
+    from hasten.bundle import Bundle
+    from hasten.cli._door import gate
     from hasten.stream.source import Source
     from hasten.stream.watch import Watch
 
     sources = [Source.of(place, arguments.live) for place in arguments.sources]
-    progress.stage("loading the bundle")
-    with ExitStack() as stack:
-        bundle = stack.enter_context(Bundle.load(arguments.bundle, verify=False))
-        gate(bundle)
-        bundle.verify()
-        lines = stack.enter_context(Lines(arguments.jsonl)) if arguments.jsonl else None
-        screen = stack.enter_context(Screen(arguments.quiet))
+    bundle = stack.enter_context(Bundle.load(arguments.bundle, verify=False))
+    gate(bundle)
+    bundle.verify()
+    watch = Watch(bundle, sources, tell, windows=arguments.windows, turned=lambda: screen.draw(watch.streams))
+    return watch
 
-        def tell(line: dict[str, Any]) -> None:
-            if lines and (arguments.windows or line["kind"] != "window"):
-                lines.tell(line)
-            screen.tell(line)
 
-        watch = Watch(bundle, sources, tell, windows=arguments.windows, turned=lambda: screen.draw(watch.streams))
-        with signals(watch) as caught:
-            whole = watch.run()
-    result = {
-        "bundle": arguments.bundle,
-        "sources": [{"source": s.source.place, "said": s.over and s.over.said, **s.summary()} for s in watch.streams],
-        "seed": arguments.seed,
-    }
-    if signal.SIGINT in caught:
-        raise KeyboardInterrupt
-    failed = [f"{s.source.place}: {s.over.said}" for s in watch.streams if s.over and s.over.failed]
-    return Outcome(result, [table(watch.streams)], "; ".join(failed), 0 if whole else InputError.exit_code)
+def _cpp(arguments: argparse.Namespace, tell: Callable[[dict[str, Any]], None]) -> "Process":
+    from hasten.stream.process import Process
+
+    return Process(arguments.bundle, arguments.sources, tell, windows=arguments.windows, live=arguments.live)
 
 
 @contextmanager
-def signals(watch: "Watch") -> Iterator[list[int]]:
+def signals(watch: "Watch | Process") -> Iterator[list[int]]:
     """SIGTERM and Ctrl-C end the watch, and what has been read is worked on; the signals that came."""
     caught: list[int] = []
 
