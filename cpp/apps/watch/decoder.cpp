@@ -1,5 +1,7 @@
 #include "decoder.h"
 
+#include <algorithm>
+
 #include <fcntl.h>
 #include <poll.h>
 #include <unistd.h>
@@ -78,7 +80,7 @@ struct Decoder::Pipe {
 
 Decoder::Decoder(const std::string& place, Kind kind, const Patience& patience, const std::atomic<bool>& asked,
                  std::function<void()> stalls)
-    : patience_(patience), interrupt_{&asked, Clock::time_point::max()}, from_(AV_NOPTS_VALUE) {
+    : patience_(patience), interrupt_{&asked, Clock::time_point::max()} {
     try {
         open(place, kind, std::move(stalls));
     } catch (...) {
@@ -155,10 +157,9 @@ std::string Decoder::run(const std::function<void(Decoded)>& take) {
             arrived_ = Clock::now();
             if (packet->pts != AV_NOPTS_VALUE) arrivals_[packet->pts] = arrived_;
             while (arrivals_.size() > most_waiting) arrivals_.erase(arrivals_.begin());
-            if (packet->flags & AV_PKT_FLAG_CORRUPT) broke(packet->pts);
-            const std::int64_t pts = packet->pts;
+            if (packet->flags & AV_PKT_FLAG_CORRUPT) damaged_ = arrived_;
             if (avcodec_send_packet(codec_, packet.get()) < 0)
-                broke(pts);
+                damaged_ = arrived_;
             else
                 receive(take);
         }
@@ -178,21 +179,18 @@ void Decoder::receive(const std::function<void(Decoded)>& take) {
         const int code = avcodec_receive_frame(codec_, frame.get());
         if (code == AVERROR(EAGAIN) || code == AVERROR_EOF) return;
         if (code < 0) {
-            broke(AV_NOPTS_VALUE);
+            damaged_ = arrived_;
             return;
         }
         take(given(std::move(frame)));
     }
 }
 
-void Decoder::broke(std::int64_t pts) { damaged_ = true, from_ = pts; }
-
-bool Decoder::is_trusted(const AVFrame& frame) {
-    if (frame.flags & AV_FRAME_FLAG_CORRUPT) {
-        broke(frame.pts);
-    } else if (damaged_ && frame.key_frame) {
-        damaged_ = from_ != AV_NOPTS_VALUE && frame.pts != AV_NOPTS_VALUE && frame.pts <= from_;
-    }
+bool Decoder::is_trusted(const AVFrame& frame, Clock::time_point came) {
+    if (frame.flags & AV_FRAME_FLAG_CORRUPT)
+        damaged_ = damaged_ ? std::max(*damaged_, came) : came;
+    else if (damaged_ && frame.key_frame && came > *damaged_)
+        damaged_.reset();
     return !damaged_;
 }
 
@@ -207,7 +205,6 @@ Decoded Decoder::given(std::shared_ptr<AVFrame> frame) {
                     std::string("hasten reads ") + read_formats + ": let the source or its encoder give one");
     }
     Decoded made;
-    made.trusted = is_trusted(*frame);
     made.frame.time = nanoseconds(frame->pts, container_->streams[stream_]->time_base);
     Image& image = made.frame.image;
     image.format = packed ? Format::nv12 : Format::i420;
@@ -222,6 +219,7 @@ Decoded Decoder::given(std::shared_ptr<AVFrame> frame) {
     if (full || frame->color_range == AVCOL_RANGE_JPEG) made.frame.range = Range::full;
     auto when = arrivals_.find(frame->pts);
     made.arrived = when == arrivals_.end() ? arrived_ : when->second;
+    made.trusted = is_trusted(*frame, made.arrived);
     if (when != arrivals_.end()) arrivals_.erase(when);
     made.owner = std::move(frame);
     return made;

@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "live.h"
@@ -56,8 +57,7 @@ public:
 private:
     void open(const std::string& place, Kind kind, std::function<void()> stalls);
     void receive(const std::function<void(Decoded)>& take);
-    bool is_trusted(const AVFrame& frame);
-    void broke(std::int64_t pts);
+    bool is_trusted(const AVFrame& frame, Clock::time_point came);
     Decoded given(std::shared_ptr<AVFrame> frame);
 
     Patience patience_;
@@ -66,8 +66,7 @@ private:
     AVFormatContext* container_ = nullptr;
     AVCodecContext* codec_ = nullptr;
     int stream_ = -1;
-    bool damaged_ = false;
-    std::int64_t from_;  // pts of the last packet that could not be decoded
+    std::optional<Clock::time_point> damaged_;  // when the last damaged packet was read, since the last key frame
     std::map<std::int64_t, Clock::time_point> arrivals_;
     Clock::time_point arrived_;
 };

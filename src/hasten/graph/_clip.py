@@ -259,7 +259,8 @@ class _Parts:
         return found
 
     def _reader(self) -> "onnx.NodeProto":
-        return next(node for node in self.graph.node if self.clip in read(node))
+        found: onnx.NodeProto = next(node for node in self.graph.node if self.clip in read(node))
+        return found
 
     def _type(self, name: str) -> int:
         from onnx import helper

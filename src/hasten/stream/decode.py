@@ -18,7 +18,7 @@ class Decoder:
     """Frames of one container, in the order in which they are shown.
 
     A frame is not trusted if the decoder flags it, and from a packet that cannot be decoded, or is flagged by the
-    container, on until the next key frame: what is in between is predicted from something that is damaged.
+    container, on until a key frame that was read later: what is in between is predicted from something damaged.
     """
 
     def __init__(self, container: "av.container.InputContainer") -> None:
@@ -33,17 +33,8 @@ class Decoder:
         context: Any = stream.codec_context
         context.thread_count = 1  # a frame is out as soon as it is complete, and sources share the cores as threads
         context.options = {**context.options, **_STRICT}
-        self._damaged = False
-        self._from: int | None = None  # pts of the last packet that could not be decoded
+        self._damaged: float | None = None  # when the last damaged packet was read; None: none since the last key frame
         self._arrivals: dict[int, float] = {}
-
-    @property
-    def seconds(self) -> float | None:
-        """As long as the container says that the video is."""
-        stream = self._stream
-        if stream.duration is not None and stream.time_base:
-            return float(stream.duration * stream.time_base)
-        return None
 
     def frames(self) -> Iterator[Frame]:
         """
@@ -59,32 +50,29 @@ class Decoder:
             if packet.pts is not None:
                 self._remember(packet.pts, arrived)
             if packet.is_corrupt:
-                self._break(packet.pts)
+                self._damaged = arrived
             try:
                 pictures: list[Any] = packet.decode()
             except Ended:
                 return
             except FFmpegError:
-                self._break(packet.pts)
+                self._damaged = arrived
                 continue
             for picture in pictures:
-                trusted = self._trusted(picture)
-                yield frame_of(picture, trusted, self._arrivals.pop(picture.pts, arrived))
+                came = self._arrivals.pop(picture.pts, arrived)
+                yield frame_of(picture, self._trusted(picture, came), came)
 
     def _remember(self, pts: int, arrived: float) -> None:
         self._arrivals[pts] = arrived
         while len(self._arrivals) > _MOST_WAITING:
             del self._arrivals[next(iter(self._arrivals))]
 
-    def _break(self, pts: int | None) -> None:
-        self._damaged, self._from = True, pts
-
-    def _trusted(self, picture: Any) -> bool:
+    def _trusted(self, picture: Any, came: float) -> bool:
         if picture.is_corrupt:
-            self._break(picture.pts)
-        elif self._damaged and picture.key_frame:
-            self._damaged = self._from is not None and picture.pts is not None and picture.pts <= self._from
-        return not self._damaged
+            self._damaged = max(came, self._damaged or 0.0)
+        elif self._damaged is not None and picture.key_frame and came > self._damaged:
+            self._damaged = None
+        return self._damaged is None
 
 
 def opened(place: Any, *, format_name: str | None = None, options: dict[str, str] | None = None,
@@ -106,7 +94,9 @@ def opened(place: Any, *, format_name: str | None = None, options: dict[str, str
     av.logging.set_level(av.logging.PANIC)  # what it says of damaged frames is told by the frames
     name = getattr(place, "name", place)
     try:
-        container = av.open(place, format=format_name, options=options or {}, timeout=(open_s, read_s))
+        container: av.container.InputContainer = av.open(
+            place, format=format_name, options=options or {}, timeout=(open_s, read_s)
+        )
     except (av.FFmpegError, OSError, ValueError) as fault:
         raise InputError(f"{name} cannot be opened ({said(fault)})", "give a video that libav can open") from fault
     return container

@@ -1,7 +1,7 @@
 """A decoded frame: planes of YUV where the decoder holds them, a time in nanoseconds, and whether it can be trusted."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -15,7 +15,6 @@ NO_TIMESTAMP = -(2**63)
 READ = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "nv12")  # names of pixel formats, as libav has them
 _MATRIX: dict[int, Literal["bt601", "bt709"]] = {1: "bt709", 5: "bt601", 6: "bt601"}  # ITU-T H.273, MatrixCoefficients
 _RANGE: dict[int, Literal["limited", "full"]] = {1: "limited", 2: "full"}  # AVColorRange
-_CHROMA_WIDTH = 2
 
 
 @dataclass(frozen=True)
@@ -86,14 +85,15 @@ def frame_of(picture: "VideoFrame", trusted: bool = True, arrived: float = 0.0) 
             f"hasten reads {', '.join(READ)}: let the source or its encoder give one",
         )
     base = picture.time_base
-    luma, *chroma = (
-        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:, : plane.width * (_CHROMA_WIDTH if packed else 1)]
-        for plane, packed in zip(picture.planes, (False, name == "nv12", False), strict=False)
-    )
+    whole: Any = picture.planes
+    luma, *chroma = (np.frombuffer(p, np.uint8).reshape(-1, p.line_size) for p in whole)
     height, width = picture.height, picture.width
     rows, columns = (height + 1) // 2, (width + 1) // 2
     if name == "nv12":
-        planes: tuple[np.ndarray, ...] = (luma[:height, :width], chroma[0][:rows].reshape(rows, columns, 2))
+        planes: tuple[np.ndarray, ...] = (
+            luma[:height, :width],
+            chroma[0][:rows, : 2 * columns].reshape(rows, columns, 2),
+        )
     else:
         step = 2 if name in ("yuv422p", "yuvj422p") else 1
         planes = (luma[:height, :width], *(c[::step][:rows, :columns] for c in chroma))
