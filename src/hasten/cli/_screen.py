@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from hasten.stream.watch import Stream
 
+WIDEST = 24  # of a source's name, of which the end is shown
 _EVERY_S = 0.25
 _SAID = ("event", "drop", "gap", "source", "end")
 
@@ -36,11 +37,16 @@ def _table(rows: Sequence[dict[str, Any]]) -> "Table":
     from rich import box
     from rich.table import Table
 
-    made = Table("source", "frames/s", "x real time", "p50 ms", "p99 ms", "dropped", "events", "last", box=box.SIMPLE)
+    made = Table(box=box.SIMPLE)
+    made.add_column("source", no_wrap=True)
+    for name in ("frames/s", "x real", "p50 ms", "p99 ms", "dropped", "events"):
+        made.add_column(name, justify="right", no_wrap=True)
+    made.add_column("last", no_wrap=True)
     for row in rows:
         latencies = ("" if row[k] is None else f"{row[k]:.1f}" for k in ("latency_p50_ms", "latency_p99_ms"))
         rates = (f"{row[k] / row['seconds']:.1f}" for k in ("frames", "stream_s"))
-        made.add_row(row["source"], *rates, *latencies, str(row["dropped"]), str(row["events"]), row["last"])
+        place = row["source"] if len(row["source"]) <= WIDEST else f"…{row['source'][1 - WIDEST :]}"
+        made.add_row(place, *rates, *latencies, str(row["dropped"]), str(row["events"]), row["last"])
     return made
 
 
@@ -61,7 +67,8 @@ class Screen:
     """Takes every line; `with` it, the terminal is its own."""
 
     def __init__(self, quiet: bool) -> None:
-        self._out, self._quiet = console(sys.stderr), quiet
+        terminal = sys.__stderr__ is not None and sys.__stderr__.isatty()  # itself, not what a bar puts in its place
+        self._out, self._quiet = console(sys.__stderr__ if terminal and sys.__stderr__ else sys.stderr), quiet
         self._live: Any = None
         self._drawn = 0.0
 
