@@ -7,7 +7,7 @@ from rich.console import Console
 from hasten.cli._screen import ended, sentence
 
 END = {
-    "kind": "end", "source": "/a/long/path/to/some/camera-of-the-yard.mp4", "said": "ended", "failed": False, "frames": 600,
+    "kind": "end", "source": "/a/long/path/to/camera-of-the-yard.mp4", "said": "ended", "failed": False, "frames": 600,
     "dropped": 3, "events": 2, "stream_s": 10.0, "seconds": 5.0, "latency_p50_ms": 4.25, "latency_p99_ms": None,
 }  # fmt: skip
 
