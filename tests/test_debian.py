@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hasten.debian import unpacked
+from hasten.debian import needed, unpacked
 from hasten.errors import MissingError
 
 APT = """#!/bin/sh
@@ -19,13 +19,22 @@ mkdir -p "$3/usr/share"
 cp "$2" "$3/usr/share/"
 """
 
+CACHE = """#!/bin/sh
+echo fine-dev
+echo "  Depends: fine"
+printf 'fine\\n<virtual>\\nlibc6\\nother\\n'
+"""
+QUERY = """#!/bin/sh
+printf 'libc6\\nsh\\n'
+"""
+
 
 @pytest.fixture
 def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Programs that stand in for Debian's, a cache of this test's own, and what the first was asked."""
     tools = tmp_path / "bin"
     tools.mkdir()
-    for name, text in {"apt-get": APT, "dpkg": DPKG}.items():
+    for name, text in {"apt-get": APT, "dpkg": DPKG, "apt-cache": CACHE, "dpkg-query": QUERY}.items():
         (tools / name).write_text(text)
         (tools / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
@@ -40,6 +49,10 @@ def test_a_package_is_fetched_once(log: Path) -> None:
     assert unpacked("fine-dev") == folder
     assert log.read_text() == "download -qq fine-dev\n"
     assert unpacked("fine-dev", "other") != folder
+
+
+def test_what_is_needed_beside_it_and_not_installed(log: Path) -> None:
+    assert needed("fine-dev") == ("fine-dev", "fine", "other")
 
 
 def test_what_cannot_be_fetched_leaves_nothing(log: Path) -> None:
@@ -58,3 +71,5 @@ def test_where_there_is_no_apt(log: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert str(refusal.value) == (
         "fine-dev is not on this machine, and there is no apt-get to fetch it; apt-get install fine-dev"
     )
+    with pytest.raises(MissingError, match="no apt to find it with"):
+        needed("fine-dev")

@@ -9,13 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from hasten import files, find
+from hasten import exits, files, find
 from hasten.answer import Answer
 from hasten.bundle import Bundle, is_bundle
 from hasten.engine import Engine
 from hasten.errors import HastenError, InputError, MissingError
-from hasten.exits import stages
 from hasten.golden import CASES, Undecided
+from hasten.graph import split
 from hasten.measure.machine import conditions
 from hasten.model import OnnxModel
 from hasten.recipe import Recipe
@@ -246,9 +246,11 @@ def _ship(bench: Bench, winner: Trial, result: dict[str, Any], output: Path) -> 
     Returns:
         What there is to add to the verdict.
     """
-    task, engine = bench.shop.seen(winner.recipe), bench.engine(winner)
+    task, engine, model = bench.shop.seen(winner.recipe), bench.engine(winner), bench.shop.load(winner.recipe)
+    place = files.make_folder(bench.shop.folder / "stages")
+    parts = exits.stages(model, engine, place)
     written = {
-        "stages": stages(bench.shop.load(winner.recipe), engine, files.make_folder(bench.shop.folder / "stages")),
+        "stages": parts if len(parts) > 1 else split.stages(model, task.pipeline, task.sample(), engine, place),
         "recipe": winner.recipe,
         "measurements": winner.to_json(),
         "conditions": result["conditions"],

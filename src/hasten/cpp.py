@@ -14,11 +14,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from hasten import __version__, files
+from hasten import __version__, debian, files
 from hasten.errors import HastenError, InputError, MissingError, UsageError
 from hasten.sdist import unpacked
 
 LOADGEN = ("mlcommons-loadgen", "6.0.17", "a2e85d09e3cc0c606f89bfe1fbf97537c8b5b238ae0afbd923ad9c710fcf2ca8")
+LIBAV = ("libavformat-dev", "libavcodec-dev", "libavutil-dev")
 _MEND = "pip install 'hasten[cpp]'"
 _BUILD_S = 900.0  # more is a hang
 _KINDS: dict[int, type[HastenError]] = {2: UsageError, 3: InputError, 5: MissingError}
@@ -74,6 +75,29 @@ def load_program() -> Path:
         settings = (f"-Dhasten_DIR={runtime / 'lib' / 'cmake' / 'hasten'}", f"-DHASTEN_LOADGEN={loadgen}")
         _make(sources() / "apps" / "load", folder, *settings, f"-DHASTEN_JSON={json_folder}")
     return folder / "bin" / "hasten-load"
+
+
+def watch_program() -> Path:
+    """hasten-watch, which watches live video: built when it has not been built, over the runtime and libav*.
+
+    Those of the system where pkg-config knows them, or else of Debian's packages, unpacked into the cache.
+
+    Raises:
+        MissingError: as `build`; or libav* cannot be found or fetched.
+    """
+    runtime = build()
+    folder = runtime.with_name(f"{runtime.name}-watch")
+    if not (folder / "bin" / "hasten-watch").is_file():
+        place = "" if _has_libav() else debian.unpacked(*debian.needed(*LIBAV))
+        settings = (f"-Dhasten_DIR={runtime / 'lib' / 'cmake' / 'hasten'}", f"-DHASTEN_JSON={_json()}")
+        _make(sources() / "apps" / "watch", folder, *settings, f"-DHASTEN_LIBAV={place}")
+    return folder / "bin" / "hasten-watch"
+
+
+def _has_libav() -> bool:
+    tool = shutil.which("pkg-config")
+    names = [name.removesuffix("-dev") for name in LIBAV]
+    return tool is not None and subprocess.run([tool, "--exists", *names]).returncode == 0
 
 
 def _make(project: Path, folder: Path, *settings: str) -> None:

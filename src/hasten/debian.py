@@ -9,6 +9,8 @@ from pathlib import Path
 from hasten import files
 from hasten.errors import MissingError
 
+_ONLY_DEPENDS = [f"--no-{kind}" for kind in ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")]
+
 
 def unpacked(*packages: str) -> Path:
     """A folder with the files of the packages, in the place of `/`; fetched when it is first asked for.
@@ -38,8 +40,24 @@ def unpacked(*packages: str) -> Path:
     return folder
 
 
-def _run(command: list[str], place: Path, mend: str) -> None:
+def needed(*packages: str) -> tuple[str, ...]:
+    """The packages, and those that they depend on, as far as they are not installed here.
+
+    Raises:
+        MissingError: as `unpacked`.
+    """
+    mend = f"apt-get install {' '.join(packages)}"
+    if not (shutil.which("apt-cache") and shutil.which("dpkg-query")):
+        raise MissingError(f"{packages[0]} is not on this machine, and there is no apt to find it with", mend)
+    said = _run(["apt-cache", "depends", "--recurse", *_ONLY_DEPENDS, *packages], Path.cwd(), mend)
+    wanted = {line for line in said.splitlines() if line[:1].isalnum()}
+    here = _run(["dpkg-query", "-W", "-f", "${Package}\n"], Path.cwd(), mend).splitlines()
+    return (packages[0], *sorted(wanted - set(here) - {packages[0]}))
+
+
+def _run(command: list[str], place: Path, mend: str) -> str:
     ended = subprocess.run(command, cwd=place, capture_output=True, text=True)
     if ended.returncode:
         said = (ended.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise MissingError(f"{' '.join(command[:2])} fails: {said[:200]}", mend)
+    return ended.stdout

@@ -28,9 +28,13 @@ class Flow(Compiled):
             self._sessions = [stack.enter_context(s.compile()) for s in self.stages]
             stack.pop_all()
 
+    def running(self) -> list[tuple[Stage, Session]]:
+        """Each stage with the session that runs it."""
+        return list(zip(self.stages, self._sessions, strict=True))
+
     def run(self, feed: Arrays) -> dict[str, np.ndarray]:
         tensors = dict(feed)
-        for stage, session in zip(self.stages, self._sessions, strict=True):
+        for stage, session in self.running():
             tensors |= run(stage, session, tensors)
         return {name: tensors[name] for name in self._outputs}
 
@@ -39,7 +43,7 @@ class Flow(Compiled):
         same ones if what they look at were off by a tolerance, by name, bool [N]."""
         samples = len(next(iter(feed.values())))
         tensors, count, steady = dict(feed), np.zeros(samples, np.int64), np.ones(samples, bool)
-        for stage, session in zip(self.stages, self._sessions, strict=True):
+        for stage, session in self.running():
             if stage.unless:
                 judged = tensors[stage.unless.output]
                 count += ~sure(stage.unless, judged)

@@ -130,8 +130,9 @@ class Pipeline:
                 f"raw frames are {array.dtype.name} {list(array.shape)}",
                 f"the window has {self.window.length} frames: [N, {self.window.length}, ...]",
             )
-        tensor = how(array.reshape(-1, *array.shape[2:]))
-        return tensor.reshape(*array.shape[:2], *tensor.shape[1:])
+        if not len(array):
+            return how(array[:, 0])[:, None]
+        return np.stack([how(window) for window in array])  # one by one: windows may overlap in memory
 
     def decide(self, outputs: Arrays) -> list[Any]:
         """Decisions, one a sample; see Answer.decide."""

@@ -59,6 +59,21 @@ class Prepare:
             preparer.run(image, out=out)
         return tensor
 
+    def preparer(self, height: int, width: int) -> "_core.Preparer":
+        """What prepares images of one size, plane by plane; it has scratch memory, so it serves one thread at a time.
+
+        Raises:
+            InputError: a Prepare that means nothing for that size.
+            MissingError: this installation has no native code.
+        """
+        core = native(f"an image prepared as {self.colour}")
+        said: Mapping[str, Any] = {k: v for k, v in asdict(self).items() if k != "kind"}
+        try:
+            made: _core.Preparer = core.Preparer(width=width, height=height, **said)
+            return made
+        except ValueError as fault:
+            raise InputError(f"the pipeline cannot prepare {width}x{height} images: {fault}", "change it") from fault
+
     def _seen(self, raw: np.ndarray) -> tuple[int, int]:
         """Height and width of the images in an array."""
         axes = 4 if self.source in ("RGB", "BGR") else 3
@@ -82,13 +97,7 @@ class Prepare:
 @lru_cache(maxsize=64)
 def _preparer(how: Prepare, height: int, width: int, thread: int) -> "_core.Preparer":
     """Coefficients are computed once for a size; a preparer has scratch memory, so each thread has its own."""
-    core = native(f"an image prepared as {how.colour}")
-    said: Mapping[str, Any] = {k: v for k, v in asdict(how).items() if k != "kind"}
-    try:
-        made: _core.Preparer = core.Preparer(width=width, height=height, **said)
-        return made
-    except ValueError as fault:
-        raise InputError(f"the pipeline cannot prepare {width}x{height} images: {fault}", "change it") from fault
+    return how.preparer(height, width)
 
 
 def native(what: str) -> Any:

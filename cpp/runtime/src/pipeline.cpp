@@ -148,7 +148,12 @@ Pipeline Pipeline::of(const Json& data, const Signature& signature) {
     const Json &answer = data["answer"], &window = data["window"];
     Pipeline made;
     check_inputs(data["inputs"], signature, window.is_object());
-    if (window.is_object()) made.frames = frames_of(window, signature);
+    if (window.is_object()) {
+        made.frames = frames_of(window, signature);
+        made.seconds = window["seconds"].get<double>(), made.fps = window["fps"].get<double>();
+        made.stride_s = window["stride_s"].get<double>(), made.max_gap_s = window["max_gap_s"].get<double>();
+        made.repeat = window["padding"] == "repeat";
+    }
     check_answer(answer, signature.outputs);
     made.kind = one_of<Kind>(answer["kind"], {{"tensor", Kind::tensor}, {"classes", Kind::classes},
                                               {"boxes", Kind::boxes}, {"events", Kind::events}});
@@ -159,6 +164,7 @@ Pipeline Pipeline::of(const Json& data, const Signature& signature) {
                       : made.kind == Kind::boxes  ? std::numeric_limits<std::size_t>::max()
                                                   : 1;
     made.iou = answer["iou"].get<double>(), made.on = answer["on"].get<double>();
+    made.off = answer["off"].get<double>(), made.refractory_s = answer["refractory_s"].get<double>();
     made.best.activation = activation_of(answer["activation"]);
     if (answer["threshold"].is_number()) made.best.threshold = answer["threshold"].get<double>();
     return made;

@@ -18,7 +18,9 @@ struct Pipeline {
     std::size_t frames = 0;                 // of a time window; 0 where there is none
     Answer::Kind kind = Answer::Kind::tensor;
     TopK best;
-    double iou = 0.5, on = 0.5;
+    double iou = 0.5, on = 0.5, off = 0.5, refractory_s = 0;
+    double seconds = 0, fps = 0, stride_s = 0, max_gap_s = 0;  // of the window
+    bool repeat = false;                                       // its padding; else it waits
     std::vector<std::string> labels;
 
     // Of a bundle that has passed the schema; throws Error for what is not there or cannot be honoured.

@@ -138,10 +138,11 @@ Flow::Flow(const Stages& stages, const std::vector<std::unique_ptr<Model>>& mode
     }
 }
 
-void Flow::run() {
+void Flow::run(Part part) {
     for (std::size_t i = 0; i < calls_.size(); ++i) {
         const Stage& stage = stages_.all[i];
         Call& call = calls_[i];
+        if (part != Part::all && stage.by_frame != (part == Part::frames)) continue;
         if (stage.unless) {
             unless(stage, call);
             continue;

@@ -46,7 +46,8 @@ class Flow {
 public:
     Flow(const Stages& stages, const std::vector<std::unique_ptr<Model>>& models);
     Array& tensor(std::size_t number) { return tensors_[number]; }
-    void run();  // from the inputs, which have been put in place; throws Error
+    enum class Part { all, frames, windows };  // every stage; those that run by frame; the others
+    void run(Part part = Part::all);           // from tensors that have been put in place; throws Error
 
 private:
     struct Call {

@@ -1,0 +1,145 @@
+#include "stream.h"
+
+#include <algorithm>
+
+namespace hasten {
+namespace {
+
+constexpr std::size_t most_latencies = 4096, most_coverages = 4096;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+Json moment(Nanoseconds time) { return time == kNoTimestamp ? Json(nullptr) : Json(time); }
+
+Json percentile(std::deque<double> values, double share) {
+    if (values.empty()) return nullptr;
+    std::sort(values.begin(), values.end());
+    return values[static_cast<std::size_t>(share * static_cast<double>(values.size() - 1) + 0.5)];
+}
+
+}  // namespace
+
+Stream::Stream(const Source& source, std::shared_ptr<const Bundle::Contents> contents, bool windows, Tell tell)
+    : source_(source), contents_(std::move(contents)), watching_(Watching::of(*contents_)), windows_(windows),
+      tell_(std::move(tell)) {
+    begin();
+}
+
+void Stream::push(const Item& item) {
+    try {
+        if (auto* decoded = std::get_if<Decoded>(&item)) {
+            frame(*decoded);
+        } else if (auto* dropped = std::get_if<Dropped>(&item)) {
+            dropped_ += dropped->frames;
+            tell("drop", {{"frames", dropped->frames}, {"from", moment(dropped->first)}, {"to", moment(dropped->last)}});
+        } else {
+            state(std::get<State>(item));
+        }
+    } catch (const Error& fault) {
+        end({fault.what(), false, true, true});
+    }
+}
+
+// A connection: a clock, a grid and a ring of its own.
+void Stream::begin() {
+    Sampler::Settings settings;
+    settings.fps = watching_.window.fps, settings.max_gap = watching_.max_gap;
+    sampler_.emplace(settings);
+    live_ = std::make_unique<Live>(contents_, watching_, counts_);
+    watches_.clear();
+    segment_.reset();
+    last_.reset();
+    coverages_.clear();
+    untrusted_here_ = number_ = 0;
+}
+
+void Stream::frame(const Decoded& decoded) {
+    ++frames_;
+    if (!decoded.trusted) {
+        ++untrusted_, ++untrusted_here_;
+        return;
+    }
+    const std::int64_t number = number_++;
+    samples_.clear();
+    const bool taken = sampler_->push(decoded.frame.time, samples_);
+    for (const Sample& sample : samples_) settle(sample, sample.frame == number ? decoded : *last_, decoded);
+    if (!taken) {
+        ++unsampled_;
+        return;
+    }
+    if (last_ && decoded.frame.time > last_->frame.time)
+        stream_s_ += static_cast<double>(decoded.frame.time - last_->frame.time) / 1e9;
+    last_ = decoded;
+}
+
+void Stream::settle(const Sample& sample, const Decoded& chosen, const Decoded& now) {
+    if (segment_ && *segment_ != sample.segment) {
+        flush();
+        tell("gap", {{"from", moment(last_ ? last_->frame.time : kNoTimestamp)}, {"to", moment(now.frame.time)},
+                     {"untrusted", untrusted_here_}});
+        untrusted_here_ = 0;
+    }
+    segment_ = sample.segment;
+    if (auto scored = live_->push(sample, chosen.frame)) score(*scored, chosen.arrived);
+}
+
+void Stream::score(const ScoredWindow& scored, Clock::time_point arrived) {
+    coverages_.emplace_back(scored.end, scored.coverage);
+    if (coverages_.size() > most_coverages) coverages_.pop_front();
+    while (watches_.size() < scored.scores.size()) watches_.emplace_back(watching_.event);
+    std::vector<std::optional<Event>> ended;
+    for (std::size_t c = 0; c < watches_.size(); ++c) ended.push_back(watches_[c].push(scored.end, scored.scores[c]));
+    latencies_ms_.push_back(1e3 * seconds_since(arrived));
+    if (latencies_ms_.size() > most_latencies) latencies_ms_.pop_front();
+    if (windows_)
+        tell("window", {{"end", scored.end}, {"coverage", scored.coverage}, {"scores", scored.scores}});
+    for (std::size_t c = 0; c < ended.size(); ++c) event(c, ended[c]);
+}
+
+void Stream::flush() {
+    for (std::size_t c = 0; c < watches_.size(); ++c) event(c, watches_[c].flush());
+}
+
+void Stream::event(std::size_t label, const std::optional<Event>& event) {
+    if (!event) return;
+    const auto& labels = contents_->pipeline.labels;
+    double lowest = 2;
+    for (const auto& [end, coverage] : coverages_)
+        if (event->begin <= end && end <= event->end) lowest = std::min(lowest, coverage);
+    ++events_;
+    tell("event", {{"name", labels.empty() ? std::to_string(label) : labels[label]}, {"label", label},
+                   {"begin", event->begin}, {"end", event->end}, {"peak", event->peak},
+                   {"peak_time", event->peak_time}, {"coverage", lowest > 1 ? 0.0 : lowest}});
+}
+
+void Stream::state(const State& state) {
+    if (state.opened) {
+        if (connections_++) {
+            flush();
+            begin();
+        }
+    }
+    if (state.over)
+        end(state);
+    else
+        tell("source", {{"said", state.said}});
+}
+
+void Stream::end(const State& state) {
+    if (over_) return;
+    flush();
+    over_ = state;
+    tell("end", {{"said", state.said}, {"failed", state.failed}, {"frames", frames_}, {"untrusted", untrusted_},
+                 {"unsampled", unsampled_}, {"dropped", dropped_}, {"samples", counts_.samples},
+                 {"encoded", counts_.encoded}, {"same_bytes", counts_.same_bytes}, {"windows", counts_.windows},
+                 {"events", events_}, {"connections", connections_}, {"stream_s", stream_s_},
+                 {"seconds", seconds_since(began_)}, {"latency_p50_ms", percentile(latencies_ms_, 0.5)},
+                 {"latency_p99_ms", percentile(latencies_ms_, 0.99)}});
+}
+
+void Stream::tell(const char* kind, Json fields) {
+    fields["kind"] = kind, fields["source"] = source_.place;
+    tell_(fields);
+}
+
+}  // namespace hasten
