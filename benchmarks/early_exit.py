@@ -100,7 +100,9 @@ def main() -> int:
     task = replace(example("fashion/task.py"), at_most={"train": TRAIN})
     model = made(task, RECIPE)
     original = export(task.original, task.sample()).model  # type: ignore[arg-type]
-    print(f"{macs(original) / 1e6:.0f} M multiply-adds, {macs(model) / 1e6:.0f} M where all are needed: {model.said[0]}")
+    print(
+        f"{macs(original) / 1e6:.0f} M multiply-adds, {macs(model) / 1e6:.0f} M where all are needed: {model.said[0]}"
+    )
     with TemporaryDirectory(dir=ROOT / "out") as folder:
         scratch, passed = Path(folder), True
         if only in (None, "answers"):

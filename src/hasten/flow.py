@@ -133,7 +133,8 @@ def sure(unless: Unless, judged: np.ndarray) -> np.ndarray:
 def _steady(unless: Unless, judged: np.ndarray, tolerance: float) -> np.ndarray:
     """Whether it is the same, bool [N], with the best score nearer to the others by the tolerance, and further away."""
     away = np.where(judged == judged.max(-1, keepdims=True), tolerance, -tolerance)
-    return np.equal(sure(unless, judged - away), sure(unless, judged + away))
+    same: np.ndarray = sure(unless, judged - away) == sure(unless, judged + away)
+    return same
 
 
 def answer(session: Session, feed: Arrays) -> dict[str, np.ndarray]:

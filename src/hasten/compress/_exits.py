@@ -245,9 +245,7 @@ def _task(model: TorchModel, task: Task, heads: int) -> Task:
 
     metric = "top1" if labelled else "agreement"
     train, validate = told("train"), told("validate")
-    return Task(
-        task.name, lambda: Told(heads), metric, train=train, validate=validate, loss=task.loss and loss
-    )
+    return Task(task.name, lambda: Told(heads), metric, train=train, validate=validate, loss=task.loss and loss)
 
 
 def temperature(logits: np.ndarray, wanted: np.ndarray) -> float:
