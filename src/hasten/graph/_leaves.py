@@ -121,7 +121,8 @@ def _in_turn(lesson: Lesson) -> _Cutter:
         scores, gone, values = lesson.scores, [], []
         for one, own, at in zip(single, levels, reached.T, strict=True):
             slope, bend = lesson.slopes(scores)
-            costs = _Costs.of(one, own, *(_sums(at, of, len(one.tree)) for of in (bend, slope)), bounded=True)
+            bends, slopes = (_sums(at, of, len(one.tree)) for of in (bend, slope))
+            costs = _Costs.of(one, own, bends, slopes, bounded=True)
             gone.append(costs.dear(price))
             values.append(costs.value)
             scores = scores + costs.value[one.ends(gone[-1])[at]] - one.value[at]
