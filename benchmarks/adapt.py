@@ -76,17 +76,18 @@ def trained(base: Task, epochs: int) -> Net:
 
 def main() -> int:
     ask = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    ask.add_argument("--epochs", type=int, default=12)
-    ask.add_argument("--heal", type=int, default=4)
+    ask.add_argument("--epochs", type=int, default=8)
+    ask.add_argument("--heal", type=int, default=6)
     args = ask.parse_args()
     base = replace(example("fashion/task.py"), at_most={"train": FEW, "validate": 4000})
     net = trained(base, args.epochs)
     task = replace(base, model=lambda: net, source=None)
     before = task.original
     assert isinstance(before, TorchModel)
-    folder = KEPT / f"healed-{args.heal}-{before.digest()[:12]}"
+    step = Adapt("dla", epochs=args.heal, lr=3e-3)
+    folder = KEPT / f"{step}-{before.digest()[:12]}"
     if not folder.exists():
-        checkpoint.save(Adapt("dla", epochs=args.heal)(before, task), folder)
+        checkpoint.save(step(before, task), folder)
     after = checkpoint.load(folder, task)
     rows: list[np.ndarray] = []
     native: list[float] = []

@@ -123,7 +123,7 @@ def test_baked_weights_are_those() -> None:
     net = nn.Sequential(parametrizations.orthogonal(layers[0])).double().eval()
     before, after = both("baked", net, drawn(2, 6))
     assert torch.equal(before, after)
-    held = parametrizations.weight_norm(layers[1]).double().eval()
+    held = nn.Sequential(parametrizations.weight_norm(layers[1])).double().eval()
     before, after = both("baked", held, drawn(2, 2, 5, 5))
     assert torch.equal(before, after)
 

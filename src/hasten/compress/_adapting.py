@@ -13,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 from torch.overrides import TorchFunctionMode
 
 from hasten.compress import _forms
-from hasten.compress._calls import Calls
+from hasten.compress._calls import Calls, declined
 from hasten.compress._forms import Made
 from hasten.engines.torch import call
 from hasten.errors import NotApplicable
@@ -96,7 +96,7 @@ def answers(calls: Mapping[str, Sequence[Any]]) -> Calls:
     def answer(function: Callable[..., Any], kind: str) -> Callable[..., Any]:
         def answered(x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
             form = made.get(_key(kind, _arguments(function, kind, x, args, kwargs)))
-            return NotImplemented if form is None else form(x)
+            return declined() if form is None else form(x)
 
         return answered
 

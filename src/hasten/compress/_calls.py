@@ -1,8 +1,9 @@
 """A module whose forward is another, or in whose forward some calls of torch are answered by others."""
 
+import contextlib
 import copy
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import nn
 from torch.overrides import TorchFunctionMode
@@ -11,6 +12,19 @@ from hasten.errors import NotApplicable
 
 Run = Callable[[nn.Module], Any]
 Calls = Mapping[Callable[..., Any], Callable[..., Any]]  # a function of torch -> what answers; it may decline
+
+
+def declined() -> NoReturn:
+    """An answer that is not for this call: torch's own is taken.
+
+    Raises:
+        Declined: always.
+    """
+    raise Declined
+
+
+class Declined(Exception):  # noqa: N818 - an answer
+    """Never leaves this file."""
 
 
 class Answered(TorchFunctionMode):
@@ -22,11 +36,12 @@ class Answered(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         other = self._calls.get(func)
-        made = NotImplemented if other is None else other(*args, **(kwargs or {}))
-        if made is NotImplemented:
-            return func(*args, **(kwargs or {}))
-        self.answered += 1
-        return made
+        if other is not None:
+            with contextlib.suppress(Declined):
+                made = other(*args, **(kwargs or {}))
+                self.answered += 1
+                return made
+        return func(*args, **(kwargs or {}))
 
 
 def answered(module: nn.Module, run: Run, calls: Calls, what: str) -> nn.Module:

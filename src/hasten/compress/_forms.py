@@ -72,16 +72,21 @@ class Mean(nn.Module):
 
     def __init__(self, windows: Sequence[Sequence[int]]) -> None:
         super().__init__()
-        self.windows = nn.Sequential(*(nn.AvgPool2d(tuple(w)) for w in windows))
+        self.windows = nn.Sequential(*(nn.AvgPool2d(_pair(w)) for w in windows))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.windows(x).flatten(1)
+        pooled: torch.Tensor = self.windows(x)
+        return pooled.flatten(1)
 
 
 def pool(kind: str, steps: Sequence[Sequence[Sequence[int]]]) -> nn.Module:
     """Poolings one after the other: of each, window and stride."""
     of = {"avg": nn.AvgPool2d, "max": nn.MaxPool2d}[kind]
-    return nn.Sequential(*(of(tuple(window), tuple(stride)) for window, stride in steps))
+    return nn.Sequential(*(of(_pair(window), _pair(stride)) for window, stride in steps))
+
+
+def _pair(sides: Sequence[int]) -> tuple[int, int]:
+    return sides[0], sides[1]
 
 
 def upsample(scale_factor: Sequence[float], **how: Any) -> nn.Module:

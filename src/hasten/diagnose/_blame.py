@@ -111,7 +111,7 @@ def _operators(frame: FrameType) -> Iterator[Line]:
         if isinstance(value, torch.fx.Node) and value.stack_trace:
             yield from _lines(value.stack_trace, outermost_first=True)
         elif isinstance(value, torch._C.Node):
-            yield from _lines(value.sourceRange())
+            yield from _lines(str(value.sourceRange()))
 
 
 def _lines(text: str, outermost_first: bool = False) -> Iterator[Line]:

@@ -138,7 +138,8 @@ def _alone(unit: Unit, first: Sequence[Call]) -> Iterator[tuple[Call, Unit]]:
 
 
 def _watched(unit: Unit, feed: Arrays) -> list[Call]:
-    with torch.inference_mode(), Watched() as seen:
+    seen = Watched()
+    with torch.inference_mode(), seen:
         unit.model.module(*(torch.from_numpy(a.copy()) for a in feed.values()))
     return seen.calls
 

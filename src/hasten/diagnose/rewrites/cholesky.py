@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hasten.compress._calls import Run, answered
+from hasten.compress._calls import Run, answered, declined
 
 SAYS = "computes the Cholesky factor column by column, unrolled"
 MOST = 64  # rows
@@ -29,7 +29,7 @@ def cholesky(matrix: torch.Tensor, upper: bool = False, **options: Any) -> torch
     """[..., n, n], symmetric and positive definite -> the lower factor, or the upper one."""
     size = matrix.shape[-1]
     if options or not 0 < size <= MOST:
-        return NotImplemented
+        return declined()
     columns: list[torch.Tensor] = []  # each [..., n, 1], zero above the diagonal
     places = torch.arange(size, device=matrix.device)[:, None]
     for j in range(size):

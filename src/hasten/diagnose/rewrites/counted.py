@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hasten.compress._calls import Run, answered
+from hasten.compress._calls import Run, answered, declined
 
 SAYS = "counts the boundaries below each value in place of searching"
 
@@ -34,7 +34,7 @@ def searchsorted(
 ) -> torch.Tensor:
     """Boundaries [..., B], ascending, and values [..., V], or of any shape where boundaries are [B] -> as values."""
     if options or not isinstance(x, torch.Tensor):
-        return NotImplemented
+        return declined()
     edges = boundaries if boundaries.ndim == 1 else boundaries[..., None, :]
     below = edges <= x[..., None] if right or side == "right" else edges < x[..., None]
     return below.sum(-1, dtype=torch.int32 if out_int32 else torch.int64)

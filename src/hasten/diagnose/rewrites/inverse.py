@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hasten.compress._calls import Run, answered
+from hasten.compress._calls import Run, answered, declined
 
 SAYS = "inverts matrices and solves systems by elimination, unrolled"
 MOST = 64  # rows
@@ -30,7 +30,7 @@ def rewritten(module: nn.Module, run: Run) -> nn.Module:
 def inverse(matrix: torch.Tensor, **options: Any) -> torch.Tensor:
     """[..., n, n] -> the same."""
     if options or not 0 < matrix.shape[-1] <= MOST:
-        return NotImplemented
+        return declined()
     one = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
     return _eliminated(matrix, one.expand(matrix.shape))
 
@@ -38,7 +38,7 @@ def inverse(matrix: torch.Tensor, **options: Any) -> torch.Tensor:
 def solve(matrix: torch.Tensor, right: torch.Tensor, *, left: bool = True, **options: Any) -> torch.Tensor:
     """[..., n, n], [..., n, k] or [..., n] -> what, multiplied with the matrix, gives `right`."""
     if options or not left or not 0 < matrix.shape[-1] <= MOST:
-        return NotImplemented
+        return declined()
     if right.ndim == 1 or right.shape == matrix.shape[:-1]:
         return _eliminated(matrix, right[..., None])[..., 0]
     return _eliminated(matrix, right)
@@ -46,7 +46,7 @@ def solve(matrix: torch.Tensor, right: torch.Tensor, *, left: bool = True, **opt
 
 def _eliminated(matrix: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     size = matrix.shape[-1]
-    lead = torch.broadcast_shapes(matrix.shape[:-2], right.shape[:-2])
+    lead = torch.broadcast_shapes(matrix.shape[:-2], right.shape[:-2])  # type: ignore[no-untyped-call]
     rows = torch.cat([matrix.expand(*lead, *matrix.shape[-2:]), right.expand(*lead, *right.shape[-2:])], -1)
     for k in range(size):
         left, below = rows[..., :k, :], rows[..., k:, :]

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from hasten.compress._calls import Run, answered
+from hasten.compress._calls import Run, answered, declined
 
 SAYS = "takes the largest of each bin of the adaptive pooling"
 MOST = 256  # bins along an axis
@@ -36,13 +36,13 @@ def pooled(x: torch.Tensor, size: Any, axes: int, return_indices: bool = False) 
     """[..., L1, ..., Laxes] -> [..., size], or as long as it was where a size is None."""
     wanted = [size] * axes if isinstance(size, int) else list(size)
     if return_indices or any(isinstance(n, int) and n > MOST for n in wanted):
-        return NotImplemented
+        return declined()
     for axis, count in zip(range(-axes, 0), wanted, strict=True):
         length = x.shape[axis]
         if count is None or count == length:
             continue
         if not isinstance(length, int):
-            return NotImplemented
+            return declined()
         bins = [(i * length // count, -(-(i + 1) * length // count)) for i in range(count)]
         x = torch.stack([x.narrow(axis, a, b - a).amax(axis) for a, b in bins], axis)
     return x

@@ -5,6 +5,7 @@ at that place; values are the same to the bit. Of equal values another index may
 value, where torch's median would give NaN.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -27,7 +28,7 @@ def rewritten(module: nn.Module, run: Run) -> nn.Module:
     Raises:
         NotApplicable: nothing is ranked.
     """
-    calls = {
+    calls: dict[Callable[..., object], Callable[..., object]] = {
         **dict.fromkeys((torch.median, torch.Tensor.median), median),
         **dict.fromkeys((torch.kthvalue, torch.Tensor.kthvalue), kthvalue),
     }

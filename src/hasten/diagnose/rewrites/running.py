@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from hasten.compress._calls import Run, answered
+from hasten.compress._calls import Run, answered, declined
 
 SAYS = "computes the running maximum, minimum or product step by step"
 MOST = 256  # elements
@@ -40,7 +40,7 @@ def rewritten(module: nn.Module, run: Run) -> nn.Module:
 def cumprod(x: torch.Tensor, dim: int, **options: object) -> torch.Tensor:
     """Along an axis of known length."""
     if options or not _few(x, dim):
-        return NotImplemented
+        return declined()
     made = [x.select(dim, 0)]
     for i in range(1, x.shape[dim]):
         made.append(made[-1] * x.select(dim, i))
@@ -59,7 +59,7 @@ def cummin(x: torch.Tensor, dim: int) -> Running:
 
 def _extreme(x: torch.Tensor, dim: int, better: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Running:
     if not _few(x, dim):
-        return NotImplemented
+        return declined()
     best = x.select(dim, 0)
     place = torch.zeros_like(best, dtype=torch.int64)
     values, places = [best], [place]

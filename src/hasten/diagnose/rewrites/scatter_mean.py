@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hasten.compress._calls import Run, answered
+from hasten.compress._calls import Run, answered, declined
 
 SAYS = "divides scattered sums by scattered counts"
 
@@ -35,7 +35,7 @@ def scatter_reduce(
 ) -> torch.Tensor:
     """As torch's, of floats and "mean"."""
     if options or reduce != "mean" or not x.is_floating_point():
-        return NotImplemented
+        return declined()
     start = x if include_self else torch.zeros_like(x)
     count = torch.ones_like(x) if include_self else torch.zeros_like(x)
     total = start.scatter_add(dim, index, src)
