@@ -119,9 +119,7 @@ def _cases(model: OnnxModel, few: Data) -> tuple[dict[str, Any], dict[str, Calla
             for name, array in arrays.items():
                 written[f"golden/{count:02d}-{names[name]}.npy"] = _saver(array)
             count += 1
-    sides = {
-        side: {t.name: names[t.name] for t in getattr(model.signature, side)} for side in ("inputs", "outputs")
-    }
+    sides = {side: {t.name: names[t.name] for t in getattr(model.signature, side)} for side in ("inputs", "outputs")}
     return {"cases": count, **sides}, written
 
 

@@ -1,4 +1,4 @@
-"""Jetson AGX Orin, Orin NX and Orin Nano: JetPack 6, TensorRT 10.3; two DLAs, one on the smallest NX, none on a Nano."""
+"""Jetson AGX Orin, Orin NX and Orin Nano: JetPack 6, TensorRT 10.3; two DLAs, one on the NX 8 GB, none on the Nano."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -118,9 +118,7 @@ def _points(net: _Net, layers: Sequence["onnx.NodeProto"], step: "Quantize") -> 
     return _matched(net, points) if step.engine == "tensorrt" else points
 
 
-def _summed(
-    net: _Net, node: "onnx.NodeProto", layers: Sequence["onnx.NodeProto"], step: "Quantize"
-) -> str | None:
+def _summed(net: _Net, node: "onnx.NodeProto", layers: Sequence["onnx.NodeProto"], step: "Quantize") -> str | None:
     """What an addition takes in floats: TensorRT adds the skip to the sums of the last convolution before it."""
     if step.engine != "tensorrt" or node.op_type != "Add":
         return None
