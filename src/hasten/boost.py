@@ -122,9 +122,9 @@ def check(task: Task) -> None:
     task.pipeline.require()
     task.pipeline.check(task.original.signature)
     splits: tuple[Split, ...] = ("calibrate", "validate", "test")
-    for split in splits:
-        if split == "validate" or getattr(task, split) is not None:
-            task.split(split)
+    for part in splits:
+        if part == "validate" or getattr(task, part) is not None:
+            task.split(part)
     if (n := len(task.split("validate"))) < CASES:
         raise InputError(f"validate has {n} samples", f"give at least {CASES}, of which golden cases are made")
 
