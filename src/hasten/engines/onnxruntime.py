@@ -134,14 +134,14 @@ def _open(
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _QUIET
-    options.intra_op_num_threads = engine.threads or machine.threads()
-    options.inter_op_num_threads = 1
+    threads = engine.threads or machine.threads()
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    if engine.turns:
-        if _is_shared(engine.threads or machine.threads()):
-            options.use_per_session_threads = False
-        else:
+    if engine.turns and _is_shared(threads):
+        options.use_per_session_threads = False
+    else:
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        if engine.turns:
             options.add_session_config_entry("session.force_spinning_stop", "1")
     if trace:
         options.enable_profiling, options.profile_file_prefix = True, str(trace)
