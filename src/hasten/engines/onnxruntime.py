@@ -157,7 +157,7 @@ def _open(
 
 @cache
 def _is_shared(threads: int) -> bool:
-    """Whether sessions of so many threads share the pool of the process, which is made once, before its first session."""
+    """Whether sessions of so many threads share the pool of the process, made once, before its first session."""
     import onnxruntime
 
     try:
