@@ -8,7 +8,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,10 +63,7 @@ class OnnxRuntime(Engine):
         return "f32"
 
     def in_turns(self) -> "OnnxRuntime":
-        """One pool of threads for the whole process; where it has another already, threads that sleep between calls.
-
-        The threads of a session spin on when a call ends, and made the next session's call up to twice as long.
-        """
+        """With threads that sleep between calls: those that spin on made the next session's call twice as long."""
         return replace(self, turns=True)
 
     def _compile(self, model: OnnxModel | OnnxFile) -> Compiled:
@@ -139,10 +135,7 @@ def _open(
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     if engine.turns:
-        if _is_shared(engine.threads or machine.threads()):
-            options.use_per_session_threads = False
-        else:
-            options.add_session_config_entry("session.force_spinning_stop", "1")
+        options.add_session_config_entry("session.force_spinning_stop", "1")
     if trace:
         options.enable_profiling, options.profile_file_prefix = True, str(trace)
     if executed:
@@ -153,18 +146,6 @@ def _open(
     return onnxruntime.InferenceSession(
         read if isinstance(read, bytes) else str(read), options, providers=["CPUExecutionProvider"]
     )
-
-
-@cache
-def _is_shared(threads: int) -> bool:
-    """Whether sessions of so many threads share the pool of the process, which is made once, before its first session."""
-    import onnxruntime
-
-    try:
-        onnxruntime.set_global_thread_pool_sizes(threads, 1)
-    except RuntimeError:  # there is another one, or a session that did without
-        return False
-    return True
 
 
 def _executed(folder: str) -> "onnx.GraphProto":
