@@ -51,8 +51,8 @@ def converted(estimator: Any, data: Data) -> OnnxModel:
         raise MissingError("skl2onnx is not installed", "pip install 'hasten[trees]'") from fault
     kind = type(estimator).__name__
     if len(data.inputs) != 1 or any(a.dtype != np.float32 or a.ndim != 2 for a in data.inputs.values()):
-        said = {name: f"{a.dtype.name} {list(a.shape)}" for name, a in data.inputs.items()}
-        raise InputError(f"{kind} takes one input f32 [N, features]", f"the data has {said}")
+        found = {name: f"{a.dtype.name} {list(a.shape)}" for name, a in data.inputs.items()}
+        raise InputError(f"{kind} takes one input f32 [N, features]", f"the data has {found}")
     ((name, features),) = data.inputs.items()
     classes = hasattr(estimator, "predict_proba")
     try:
@@ -133,7 +133,8 @@ def _named(proto: Any, classes: bool, kind: str) -> Any:
     kept = type(wanted)()
     kept.CopyFrom(wanted)
     before, after = wanted.name, PROBABILITIES if classes else VALUE
-    needed, nodes = {before}, []
+    needed = {before}
+    nodes: list[Any] = []
     for node in reversed(graph.node):
         if needed & set(node.output):
             needed |= set(node.input)

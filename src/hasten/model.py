@@ -241,8 +241,9 @@ class OnnxModel:
         ensembles of trees their thresholds and the weights of their leaves.
         """
         trees = (a for n in self.proto.graph.node if n.domain == "ai.onnx.ml" for a in n.attribute if a.name in _TREES)
-        weights = sum(math.prod(w.dims) for w in self.proto.graph.initializer)
-        return weights + sum(len(a.floats) or math.prod(a.t.dims) for a in trees)
+        weights: int = sum(math.prod(w.dims) for w in self.proto.graph.initializer)
+        numbers: int = sum(len(a.floats) or math.prod(a.t.dims) for a in trees)
+        return weights + numbers
 
     @property
     def size_mb(self) -> float:

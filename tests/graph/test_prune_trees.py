@@ -19,8 +19,7 @@ from sklearn.ensemble import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
-from hasten import Budget, boost
-from hasten.bundle import Bundle
+from hasten.boost import settings_of
 from hasten.data import Data
 from hasten.engines.onnxruntime import OnnxRuntime
 from hasten.errors import NotApplicable, UsageError
@@ -29,6 +28,7 @@ from hasten.graph import _leaves, _order
 from hasten.graph._ensemble import Lesson
 from hasten.graph.prune_trees import PruneTrees
 from hasten.model import OnnxModel
+from hasten.search.workshop import Workshop
 from hasten.task import Task
 
 
@@ -206,17 +206,14 @@ task = quadrants(fitted)
 """
 
 
-def test_boost_ships_a_smaller_forest(tmp_path: Path) -> None:
-    """From an estimator in a task file to a bundle that replays its golden cases, on the engine that has trees."""
+def test_a_search_makes_smaller_forests_in_its_child(tmp_path: Path) -> None:
+    """From an estimator in a task file, as boost and compare do."""
     file = tmp_path / "task.py"
     file.write_text(TASK_FILE.format(tests=str(Path(__file__).parents[1])))
-    result = boost(Task.load(file), tmp_path / "bundle", Budget(0.1, time_s=240), engines=["onnxruntime"])
-    assert {t["engine"].partition("(")[0] for t in result["baselines"]} == {"onnxruntime"}
-    tried = {t["recipe"]: t for t in result["trials"]}
-    assert {"prune_trees", "prune_trees(keep=0.25)", "prune_trees(keep=0.125)"} <= set(tried)
-    assert not [t["reason"] for t in result["trials"] if t["status"] == "failed"]
-    assert tried["prune_trees"]["size_mb"] < result["baselines"][0]["size_mb"]
-    assert tried["prune_trees"]["macs"] == 0
-    if result["winner"]:  # which a machine that is busy may not see
-        with Bundle.load(tmp_path / "bundle") as bundle:
-            assert bundle.signature.outputs[0].name == "probabilities"
+    task = Task.load(file)
+    assert all(engine.takes == "onnx" for engine in settings_of(task, ()))
+    with Workshop(task, tmp_path / "trials") as shop:
+        shop.begin({}, resume=False)
+        assert {"prune_trees", "prune_trees(keep=0.25)", "prune_trees(keep=0.125)"} <= set(shop.variants())
+        assert shop.base.exists()
+        assert shop.load("prune_trees").params < 0.6 * shop.load("as it is").params

@@ -122,12 +122,13 @@ def _features(model: OnnxModel, node: "onnx.NodeProto", data: "Data") -> np.ndar
     name = node.input[0]
     if name in data.inputs:
         return np.asarray(data.inputs[name], np.float32)
+    import onnx
     from onnx import TensorProto, helper
     from onnx.reference import ReferenceEvaluator
 
     front = type(model.proto)()
     front.CopyFrom(model.proto)
-    needed, nodes = {name}, []
+    needed, nodes = {name}, list[onnx.NodeProto]()
     for before in reversed(model.proto.graph.node):
         if needed & set(before.output):
             needed |= set(before.input)
@@ -137,7 +138,8 @@ def _features(model: OnnxModel, node: "onnx.NodeProto", data: "Data") -> np.ndar
     del front.graph.output[:]
     front.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
     feed = {t.name: data.inputs[t.name] for t in model.signature.inputs}
-    return np.asarray(ReferenceEvaluator(front).run([name], feed)[0], np.float32)
+    (read,) = list(ReferenceEvaluator(front).run([name], feed))
+    return np.asarray(read, np.float32)
 
 
 def _wanted(
