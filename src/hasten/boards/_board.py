@@ -1,6 +1,7 @@
 """A board: what its TensorRT reads, and the folder that it gets."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,6 +134,7 @@ def _saver(array: np.ndarray) -> Callable[[Path], object]:
 
 def _write(folder: Path, written: dict[str, Any]) -> None:
     made = folder.with_name(f".{folder.name}.made")
+    shutil.rmtree(made, ignore_errors=True)  # what a killed one left
     for name, content in written.items():
         files.write(made / name, content)
     (made / "build.sh").chmod(0o755)
