@@ -10,12 +10,11 @@ import tempfile
 import time
 from collections import Counter
 
-from networks.shapes import resnet50
-
 from bar import bar
 from engine_truth import TRUTH
 from hasten.diagnose.support import check
 from hasten.measure.survey import random_samples
+from shapes import resnet50
 from single_ops import inputs_of, models
 
 LEAST, QUICK_S = 60, 15.0
