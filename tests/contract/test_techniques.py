@@ -38,7 +38,7 @@ def images() -> Task:
     raw = Data({"image": (data.inputs["image"][:, 0] * 60 + 80).clip(0, 255).astype(np.uint8)}, data.target)
     how = Prepare("image", source="grey", colour="grey", mean=(80.0,), std=(60.0,))
     return replace(
-        _task("images", module, raw), pipeline=Pipeline({"image": how}), builder=narrow, space={"width": (2, 4)}
+        _task("images", module, raw), pipeline=Pipeline({"image": how}), builder=narrow, space={"width": (2,)}
     )
 
 

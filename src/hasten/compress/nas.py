@@ -89,7 +89,7 @@ class Nas(Technique):
     @classmethod
     def presets(cls, task: "Task", epochs: int) -> tuple[Technique, ...]:
         """Twice and four times as fast, of a task with a space."""
-        short = partial(cls, candidates=4, minutes=2.0 * epochs, samples=4096, epochs=epochs)
+        short = partial(cls, candidates=4, minutes=float(epochs), samples=4096, epochs=epochs)
         return (short(2.0), short(4.0)) if task.space else ()
 
     def apply(self, model: Model, task: "Task") -> TorchModel:
