@@ -146,6 +146,6 @@ def test_the_command(bundle: Bundle, tmp_path: Path) -> None:
 def test_what_cannot_watch_is_refused(bundle: Bundle, tmp_path: Path) -> None:
     golden = Path(__file__).parents[2] / "spec" / "golden" / "classifier"
     with pytest.raises(InputError, match="no time window"):
-        Process(golden, [str(tmp_path)], print).run()
+        Process(golden, [str(golden / "bundle.json")], print).run()
     with pytest.raises(InputError, match="does not exist"):
         native(bundle, tmp_path / "none.mp4")
