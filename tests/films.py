@@ -75,7 +75,7 @@ def y4m(
 
 
 def watcher(folder: Path, **answer: float) -> Bundle:
-    """A bundle of two stages: the mean light of a frame; whether that of a window, its end most, is above the middle."""
+    """A bundle of two stages: the mean light of a frame; whether that of a window, its end most, is high."""
     middle = (DARK + BRIGHT) / 2
 
     def stage(name: str, graph: onnx.GraphProto, when: str) -> Stage:
