@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 import zlib
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +24,7 @@ from hasten.data import Data
 from hasten.errors import NotApplicable
 from hasten.export import export
 from hasten.measure.flops import count
-from hasten.measure.latency import race
+from hasten.measure.latency import Race, race
 from hasten.measure.lock import quiet
 from hasten.measure.stand import Entrant, Stand
 from hasten.model import OnnxModel
@@ -63,18 +64,23 @@ def rows(task: Task, epochs: int) -> list[dict[str, Any]]:
             "network": task.name, "recipe": recipe, "drop": lost, "at_most": most,
             "fewer": macs / max(1, count(model).macs), "size": zipped(model) / size,
         })  # fmt: skip
-    with TemporaryDirectory() as scratch:
-        Data(task.split("validate").take(slice(0, 256)).inputs).save(Path(scratch) / "feed")
-        paths = [model.save(Path(scratch) / f"{i}.onnx").path for i, model in enumerate(files)]
-        for name in ENGINES:
-            settings = vars(find.engine(name)(threads=1))
-            with quiet(), ExitStack() as stack:
-                stands = [Stand(Entrant(p, name, settings), Path(scratch) / "feed") for p in paths]  # type: ignore[arg-type]
-                race_ = race([stack.enter_context(stand) for stand in stands])
-            for place, row in enumerate(found):
-                over = race_.speedup(place + 1, over=0)
-                row[name] = [over.value, over.low, over.high]
+    for name in ENGINES:
+        race_ = raced(task, [(model, name) for model in files])
+        for place, row in enumerate(found):
+            over = race_.speedup(place + 1, over=0)
+            row[name] = [over.value, over.low, over.high]
     return found
+
+
+def raced(task: Task, entered: Sequence[tuple[OnnxModel, str]]) -> Race:
+    """Models against each other, each on the engine that goes with it, with one thread."""
+    with TemporaryDirectory() as scratch, quiet(), ExitStack() as stack:
+        Data(task.split("validate").take(slice(0, 256)).inputs).save(Path(scratch) / "feed")
+        stands = []
+        for i, (model, name) in enumerate(entered):
+            path, settings = model.save(Path(scratch) / f"{i}.onnx").path, vars(find.engine(name)(threads=1))
+            stands.append(stack.enter_context(Stand(Entrant(path, name, settings), Path(scratch) / "feed")))  # type: ignore[arg-type]
+        return race(stands)
 
 
 def zipped(model: OnnxModel) -> int:

@@ -248,7 +248,38 @@ def cascade(folder: Path) -> dict[str, Any]:
     }
 
 
-GOLDEN = (classifier, letterbox, nv12, grey, two_inputs, int8, detector, video, cascade)
+def early_exit(folder: Path) -> dict[str, Any]:
+    """The first half of a network with a quick answer, and the second, which begins with what the first hands over."""
+    first = network(
+        folder / "first.onnx",
+        [
+            node("Conv", "image kernel", "maps", pads=[1, 1, 1, 1]),
+            node("Relu", "maps", "features"),
+            node("GlobalAveragePool", "features", "means"),
+            node("Flatten", "means", "flat"),
+            node("MatMul", "flat quick", "logits"),
+        ],
+        {"image": ["N", 3, 4, 4]},
+        {"logits": ["N", 3], "features": ["N", 8, 4, 4]},
+        kernel=weights(8, 3, 3, 3, seed=7),
+        quick=3 * weights(8, 3, seed=8),
+    )
+    rest = network(
+        folder / "rest.onnx",
+        [node("Flatten", "features", "flat"), node("MatMul", "flat whole", "logits")],
+        {"features": ["N", 8, 4, 4]},
+        {"logits": ["N", 3]},
+        whole=weights(128, 3, seed=9),
+    )
+    how = Prepare("image", size=(4, 4), std=(60.0,), mean=(127.0,))
+    return {
+        "stages": [first, replace(rest, when="unless", unless=Unless("logits", "softmax", 0.66))],
+        "pipeline": Pipeline({"image": how}, answer=Answer("classes", labels=LABELS)),
+        "cases": Data({"image": images(16, 16, 3)}),
+    }
+
+
+GOLDEN = (classifier, letterbox, nv12, grey, two_inputs, int8, detector, video, cascade, early_exit)
 
 
 def golden() -> None:

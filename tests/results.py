@@ -23,6 +23,9 @@ def row(
         "latency_p50_ms": 6.4 / speedup if known else None,
         "latency_p90_ms": 7.0 / speedup if known else None,
         "latency_p99_ms": None,
+        "latency_mean_ms": None,
+        "latency_worst_ms": None,
+        "early_share": None,
         "throughput_per_s": 160.0 * speedup if known else None,
         "throughput_batch": 8 if known else None,
         "peak_memory_mb": 210.0 if known else None,
@@ -145,7 +148,7 @@ def comparison(**more: Any) -> dict[str, Any]:
         tested = {k: trials[0][k] for k in ("accuracy", "accuracy_drop", "accuracy_drop_ci95", "n_samples")}
         return {
             "recipe": recipe, "role": role, "technique": technique, "needs": ["train"], "minutes": 3.5, "untouched": {},
-            "reason": "", "trials": trials, "best": 1, "test": tested | {"split": "test"}, **more,
+            "reason": "", "said": [], "trials": trials, "best": 1, "test": tested | {"split": "test"}, **more,
         }  # fmt: skip
 
     over = {b["engine"]: {reference: {"value": b["speedup"] / 3.1, "ci95": None}} for b in search["baselines"]}
@@ -155,7 +158,7 @@ def comparison(**more: Any) -> dict[str, Any]:
               untouched={"prune(epochs=3)": {"head": "its channels are outputs of the network"}}),
         entry("distil(width=0.25)", "alone", "distil", trials("distil(width=0.25)", 5.5, 0.03, "rejected")),
         {"recipe": "half", "role": "alone", "technique": "half", "needs": [], "minutes": 0.0, "untouched": {},
-         "reason": "half has nothing to do: no weights", "trials": [], "best": None, "test": None},
+         "reason": "half has nothing to do: no weights", "said": [], "trials": [], "best": None, "test": None},
         entry("prune(epochs=3) > quantize", "together", "", trials("prune(epochs=3) > quantize", 6.0, 0.004)),
     ]  # fmt: skip
     depends = {"depends": True, "said": "applies to 5 of 6 networks; recurrent: no layer can lose channels"}

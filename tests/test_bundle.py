@@ -19,10 +19,11 @@ from hasten.bundle import Bundle, is_bundle
 from hasten.data import Data
 from hasten.engine import Compiled, Layer, Session
 from hasten.errors import ContractError, InputError, Unmet
+from hasten.flow import answer, run
 from hasten.measure.machine import threads
 from hasten.model import Signature, Tensor
 from hasten.pipeline import Pipeline, Window
-from hasten.stage import Stage, Unless, answer, run
+from hasten.stage import Stage, Unless
 
 EXACT = 1e-5  # six features, f32: a handful of spacings at magnitude 10
 

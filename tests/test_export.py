@@ -11,12 +11,14 @@ from torch import nn
 
 from hasten.data import Data
 from hasten.errors import InputError, MissingError
-from hasten.export import OPSET, TOLERANCE, Exported, export
+from hasten.export import TOLERANCE, Exported, export
+from hasten.exporters import OPSET, OPSETS
 from hasten.model import TorchModel
 from hasten.provenance import module_of
 from hasten.task import Task
 
 EXPORT = import_module("hasten.export")  # `hasten.export` is the function
+EXPORTERS = import_module("hasten.exporters")
 RNG = np.random.default_rng(0)
 TOKENS = Data({"tokens": RNG.integers(0, 9, (20, 5)), "mask": RNG.integers(0, 2, (20, 5))})
 SIGNAL = Data({"signal": RNG.normal(size=(20, 2, 10)).astype(np.float32)})
@@ -132,7 +134,7 @@ def test_what_dynamo_refuses_the_older_exporter_takes() -> None:
 
 
 def test_the_older_exporter_names_modules_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(EXPORT, "_dynamo", _refuse)
+    monkeypatch.setitem(EXPORTERS._EXPORTERS, "dynamo", _refuse)
     made = exported(Tokens(), TOKENS)
     assert made.exporter == "torchscript"
     assert {"embedding", "layers.0", "layers.1"} <= set(modules(made))
@@ -141,6 +143,38 @@ def test_the_older_exporter_names_modules_too(monkeypatch: pytest.MonkeyPatch) -
 
 def _refuse(*_: object) -> None:
     raise RuntimeError("no")
+
+
+def test_other_opsets_are_tried_where_they_may_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Newest first, each exporter's own; not where torch itself could not be followed."""
+    tried: list[tuple[str, int]] = []
+    plain = EXPORTERS._EXPORTERS["torchscript"]
+
+    class SymbolicValueError(Exception):
+        pass
+
+    def at(exporter: str, fault: type[Exception], works: int = 0):
+        def made(model: TorchModel, example: object, opset: int, linked: bool) -> object:
+            tried.append((exporter, opset))
+            if opset == works:
+                return plain(model, example, opset, linked)
+            raise fault("no")
+
+        return made
+
+    monkeypatch.setitem(EXPORTERS._EXPORTERS, "dynamo", at("dynamo", RuntimeError))
+    monkeypatch.setitem(EXPORTERS._EXPORTERS, "torchscript", at("torchscript", SymbolicValueError, 17))
+    made = exported(Tokens(), TOKENS)
+    assert (made.exporter, made.opset) == ("torchscript", 17)
+    assert tried == [("dynamo", 20), ("torchscript", 20), *(("torchscript", n) for n in (19, 18, 17))]
+
+
+@pytest.mark.parametrize("exporter", sorted(OPSETS))
+def test_an_exporter_writes_the_opsets_that_it_is_said_to(exporter: str) -> None:
+    model = TorchModel.of(nn.Linear(3, 2), {"x": np.ones((1, 3), np.float32)})
+    example = {"x": np.ones((3, 3), np.float32)}
+    for opset in (max(OPSETS[exporter]), min(OPSETS[exporter])):
+        assert EXPORTERS.write(exporter, model, example, opset).opset == opset
 
 
 def test_where_both_refuse_the_sentence_has_both_reasons(capfd: pytest.CaptureFixture[str]) -> None:
@@ -169,7 +203,7 @@ def test_a_graph_made_for_one_batch_size_is_never_handed_over(monkeypatch: pytes
         def forward(self, signal: torch.Tensor) -> torch.Tensor:
             return signal * int(signal.shape[0])
 
-    monkeypatch.setattr(EXPORT, "_dynamo", _refuse)
+    monkeypatch.setitem(EXPORTERS._EXPORTERS, "dynamo", _refuse)
     with pytest.raises(InputError, match=r"differs from torch by .* at batch 16"):
         exported(Sized(), SIGNAL)
 

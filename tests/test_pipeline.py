@@ -183,3 +183,11 @@ def test_has_to_speak_of_this_network(pipeline, shape, sentence):
         pipeline.check(signature(*shape))
     assert str(refusal.value) == sentence
     classes(labels=("a", "b", "c")).check(signature("N", 3))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "fps", "frames"),
+    [(1.0, 8.0, list(range(8))), (1.0, 4.0, [1, 3, 5, 7]), (0.5, 8.0, [4, 5, 6, 7]), (1.0, 3.0, [2, 4, 7])],
+)
+def test_a_shorter_window_has_the_newest_frames_of_a_longer_one(seconds: float, fps: float, frames: list[int]):
+    assert Window(seconds, fps, 1.0).among(Window(1.0, 8.0, 1.0)) == frames

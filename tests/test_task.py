@@ -47,6 +47,10 @@ def task_file(folder: Path, text: str, **neighbours: str) -> Path:
         (HEAD + "task = Task('t', net, 'top1', pipeline=1)", "pipeline is of type int"),
         (HEAD + "task = Task('t', net, 'top1', students=[net])", "students is of type list"),
         (HEAD + "task = Task('t', net, 'top1', space=3)", "space is of type int"),
+        (HEAD + "task = Task('t', net, 'top1', builder=net, space={'width': ()})", "space is .* a dict of choices"),
+        (HEAD + "task = Task('t', net, 'top1', builder=3)", "builder is of type int"),
+        (HEAD + "task = Task('t', net, 'top1', space={'width': (1, 2)})", "a space and no builder"),
+        (HEAD + "task = Task('t', net, 'top1', builder=net)", "a builder and no space"),
         (HEAD + "\nData({})", r"the data is empty \(task.py, line 8\)"),
     ],
 )
@@ -163,10 +167,10 @@ def test_modules_of_a_task_can_be_found_again(tmp_path: Path) -> None:
     text = (
         HEAD
         + "from dataclasses import dataclass\n@dataclass\nclass Size:\n    width: 'int' = 3\n"
-        + "task = Task('t', net, 'top1', space={'s': Size()})"
+        + "task = Task('t', net, 'top1', students={'s': Size})"
     )
     task = Task.load(task_file(tmp_path, text))
-    assert pickle.loads(pickle.dumps(task.space["s"])) == task.space["s"]
+    assert pickle.loads(pickle.dumps(task.students["s"]())) == task.students["s"]()
 
 
 def test_the_second_door(tiny_onnx: Path, tmp_path: Path) -> None:

@@ -34,6 +34,11 @@ def small() -> FashionNet:
     return FashionNet(width=16, blocks=1)
 
 
+def shaped(width: int, depth: int, kernel: int, stride: int) -> FashionNet:
+    """A network of the space, untrained."""
+    return FashionNet(width, depth, kernel=kernel, stride=stride)
+
+
 def loss(outputs, target):
     """Cross-entropy of the logits f32 [N, 10]."""
     from torch.nn import functional
@@ -51,5 +56,7 @@ task = Task(
     test=lambda: fashion("t10k", slice(None)),
     loss=loss,
     students={"small": small},
+    builder=shaped,
+    space={"width": (12, 16, 24, 32), "depth": (1, 2, 3), "kernel": (3, 5), "stride": (1, 2)},
     pipeline=PIPELINE,
 )

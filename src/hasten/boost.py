@@ -9,14 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from hasten import files, find
+from hasten import exits, files, find
 from hasten.answer import Answer
 from hasten.bundle import Bundle, is_bundle
 from hasten.engine import Engine
 from hasten.errors import HastenError, InputError, MissingError
 from hasten.golden import CASES, Undecided
-from hasten.graph.split import stages
+from hasten.graph import split
 from hasten.measure.machine import conditions
+from hasten.model import OnnxModel
 from hasten.recipe import Recipe
 from hasten.report.html import page, require
 from hasten.search.bench import AS_IT_IS, Bench, failed, fastest, finalists_of
@@ -107,7 +108,7 @@ def settings_of(task: Task, names: Sequence[str]) -> list[Engine]:
             raise MissingError(f"the engine {name} cannot run here", reason)
     if not any(k.takes == "onnx" for k in chosen.values()):
         raise MissingError("no engine that runs ONNX was found", "pip install hasten[onnxruntime,openvino]")
-    eager = [] if isinstance(task.model, Path) else [k for k in find.engines().values() if k.takes == "torch"]
+    eager = [] if isinstance(task.original, OnnxModel) else [k for k in find.engines().values() if k.takes == "torch"]
     kinds = dict.fromkeys([*eager, *(k for k in chosen.values() if k.takes == "onnx")])
     return [v for k in kinds for v in k.variants(False)]
 
@@ -121,9 +122,9 @@ def check(task: Task) -> None:
     task.pipeline.require()
     task.pipeline.check(task.original.signature)
     splits: tuple[Split, ...] = ("calibrate", "validate", "test")
-    for split in splits:
-        if split == "validate" or getattr(task, split) is not None:
-            task.split(split)
+    for part in splits:
+        if part == "validate" or getattr(task, part) is not None:
+            task.split(part)
     if (n := len(task.split("validate"))) < CASES:
         raise InputError(f"validate has {n} samples", f"give at least {CASES}, of which golden cases are made")
 
@@ -245,10 +246,11 @@ def _ship(bench: Bench, winner: Trial, result: dict[str, Any], output: Path) -> 
     Returns:
         What there is to add to the verdict.
     """
-    task = bench.shop.task
+    task, engine, model = bench.shop.seen(winner.recipe), bench.engine(winner), bench.shop.load(winner.recipe)
     place = files.make_folder(bench.shop.folder / "stages")
+    parts = exits.stages(model, engine, place)
     written = {
-        "stages": stages(bench.shop.load(winner.recipe), task.pipeline, task.sample(), bench.engine(winner), place),
+        "stages": parts if len(parts) > 1 else split.stages(model, task.pipeline, task.sample(), engine, place),
         "recipe": winner.recipe,
         "measurements": winner.to_json(),
         "conditions": result["conditions"],

@@ -4,7 +4,6 @@ import platform
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,12 +14,12 @@ import numpy as np
 
 from hasten import __version__, files, manifest
 from hasten.data import Data
-from hasten.engine import Session
 from hasten.errors import HastenError, InputError
+from hasten.flow import Flow
 from hasten.golden import Golden
 from hasten.model import Arrays, Signature, Tensor
 from hasten.pipeline import Pipeline, Window
-from hasten.stage import Stage, Unless, run
+from hasten.stage import Stage, Unless
 
 REPORT = "report.html"
 
@@ -166,7 +165,8 @@ class Bundle:
         """Everything beside the stages: golden cases, report, bundle.json."""
         self._check({s.file.name: "" for s in self.stages})
         precisions = {p for s in self.stages for p in s.precisions}
-        Golden.make(self.folder, cases, self.signature, self.pipeline, self.infer, precisions)
+        further = self.flow.further if any(s.unless for s in self.stages) else None
+        Golden.make(self.folder, cases, self.signature, self.pipeline, self.infer, precisions, further)
         if report is not None:
             files.write(self.folder / REPORT, report)
         stages = [s.to_json() for s in self.stages]
@@ -212,22 +212,13 @@ class Bundle:
             stage.require()
 
     @cached_property
-    def _sessions(self) -> list[Session]:
-        with ExitStack() as stack:
-            sessions = [stack.enter_context(s.compile()) for s in self.stages]
-            stack.pop_all()
-        return sessions
-
-    def running(self) -> list[tuple[Stage, Session]]:
-        """Each stage with the engine that runs it, for one caller at a time; compiled when first asked for."""
-        return list(zip(self.stages, self._sessions, strict=True))
+    def flow(self) -> Flow:
+        """The stages, compiled when they are first asked for."""
+        return Flow(self.stages, [t.name for t in self.signature.outputs])
 
     def infer(self, prepared: Arrays) -> dict[str, np.ndarray]:
         """Prepared tensors through all stages; outputs in the order of the signature."""
-        tensors = dict(prepared)
-        for stage, session in self.running():
-            tensors |= run(stage, session, tensors)
-        outputs = {t.name: tensors[t.name] for t in self.signature.outputs}
+        outputs = self.flow.run(prepared)
         self._of_any_number.check(outputs, "outputs")
         return outputs
 
@@ -242,8 +233,8 @@ class Bundle:
 
     def close(self) -> None:
         """Give back the engines' threads and memory; harmless when repeated."""
-        for session in self.__dict__.pop("_sessions", []):
-            session.close()
+        if flow := self.__dict__.pop("flow", None):
+            flow.close()
 
     def __enter__(self) -> Self:
         return self

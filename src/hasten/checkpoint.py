@@ -82,7 +82,8 @@ def load(folder: str | Path, task: "Task") -> TorchModel:
         except (KeyError, TypeError, AttributeError) as fault:
             raise InputError(f"{folder / PLAN}: {edit['technique']} lacks {fault}", "write it again") from fault
     filled = _filled(module, state, folder)
-    made = TorchModel.of(filled, task.sample().take(slice(0, 1)).inputs)
+    seen = task.seen_by(TorchModel(filled, original.signature, history))
+    made = TorchModel.of(filled, seen.sample().take(slice(0, 1)).inputs)
     return TorchModel(filled, made.signature, history, edits)
 
 

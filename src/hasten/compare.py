@@ -250,6 +250,7 @@ def _row_json(row: Row, budget: Budget, tested: Mapping[str, Mapping[str, Any]])
         "minutes": row.minutes,
         "untouched": {step: dict(layers) for step, layers in (row.untouched or {}).items()},
         "reason": row.reason,
+        "said": list(row.said),
         "trials": [t.to_json() for t in row.trials],
         "best": row.trials.index(best) if best else None,
         "test": dict(tested[best.key]) if best and best.key in tested else None,

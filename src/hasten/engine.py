@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self, final
 
 import numpy as np
 
-from hasten.errors import ContractError, InputError, MissingError
+from hasten.errors import ContractError, InputError, MissingError, UsageError
 from hasten.model import Arrays, Model, OnnxFile, OnnxModel, Signature, TorchModel
 
 
@@ -61,6 +61,7 @@ class Engine(ABC):
 
     threads: int = 0
     takes: ClassVar[Literal["torch", "onnx"]] = "onnx"
+    caveat: ClassVar[str] = ""  # what has to be known of it wherever it is listed
 
     @classmethod
     @abstractmethod
@@ -82,10 +83,24 @@ class Engine(ABC):
     def precision(self) -> str:
         """What floating-point layers are computed in: f32, bf16."""
 
+    def in_turns(self) -> "Engine":
+        """These settings for one of several files that take turns in one process."""
+        return self
+
     @property
     def fallback(self) -> bool:
         """Whether these settings are only worth trying where the engine's others lose too much."""
         return False
+
+    def build(self, model: OnnxModel | OnnxFile) -> bytes:
+        """The engine's own file of a model, which may be made on a machine that cannot run it.
+
+        Raises:
+            UsageError: it has none.
+            MissingError: the package is not installed.
+            InputError: the engine refuses the model, in its own words.
+        """
+        raise UsageError(f"the engine {self} has no file of its own", "it reads the ONNX file: leave --engine away")
 
     @abstractmethod
     def _compile(self, model: Any) -> Compiled: ...

@@ -1,30 +1,31 @@
 """torch -> ONNX: one file, weights inside, proven against torch on real data before it is handed over."""
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hasten.data import Data
 from hasten.engine import Engine, available
 from hasten.errors import HastenError, InputError, MissingError
-from hasten.model import HISTORY, Arrays, OnnxModel, Signature, TorchModel
-from hasten.provenance import MODULE, label, nodes
+from hasten.exporters import OPSET, OPSETS, write
+from hasten.model import Arrays, OnnxModel, TorchModel
 
-if TYPE_CHECKING:
-    import onnx
-    import onnx_ir
-    import torch
-
-OPSET = 20  # the newest that both exporters write, and the default of torch 2.13
 TOLERANCE = 1e-3  # of the largest magnitude of an output: summation order costs 1e-5, a wrong operator far more
-_ROOT = "network"  # where the user's module hangs in the module that is exported
 _PROOF_SAMPLES = 16
+_OF_OPSETS = ("ConversionError", "SymbolicValueError", "OnnxExporterError")  # what exporters raise of an operator
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """An exporter that refused, or whose graph was refused."""
+
+    exporter: str
+    opset: int
+    fault: Exception
+
+    def __str__(self) -> str:
+        return f"{self.exporter}: {brief(self.fault)}"
 
 
 @dataclass(frozen=True)
@@ -35,20 +36,24 @@ class Exported:
     exporter: str  # "dynamo" or "torchscript"
     opset: int
     max_abs_difference: float  # over all outputs, samples and batch sizes that were compared
+    rewrites: tuple[str, ...] = ()  # "name in module": what was written otherwise so that it could be exported
 
 
-def export(model: TorchModel, data: Data) -> Exported:
-    """Export with the dynamo exporter and, where that refuses or errs, with the older one.
+def export(model: TorchModel, data: Data, fix: bool = False) -> Exported:
+    """Export with the dynamo exporter and, where that refuses or errs, with the older one, then at other opsets.
 
     Inputs, outputs and free axes are named as in the signature; a fixed batch stays fixed. Each node keeps the name of
     the user's module it came from.
 
     Args:
-        model: its outputs are read as `hasten.engines.torch.call` names them.
+        model: its outputs are read as `hasten.engines.torch.call` names them; it is left as it is.
         data: real samples; some twenty, in batches of several sizes, are compared with torch on an ONNX engine.
+        fix: write what cannot be exported in another form that can be (`hasten.diagnose.rewrites`); the file is
+            compared with the model as it came.
 
     Raises:
-        InputError: neither exporter gives a graph that answers as torch does; both reasons are in the sentence.
+        InputError: no exporter gives a graph that answers as torch does: the smallest module at fault, the line, what
+            kind of fault it is and what helps, and what each exporter said.
         MissingError: no ONNX engine is here to compare with.
     """
     engines = available("onnx")
@@ -56,168 +61,77 @@ def export(model: TorchModel, data: Data) -> Exported:
         raise MissingError(
             "an export is compared with torch, and no ONNX engine is installed", "pip install 'hasten[onnxruntime]'"
         )
-    reasons = []
-    for name, exporter in (("dynamo", _dynamo), ("torchscript", _torchscript)):
+    feeds = proof(model, data)
+    made = attempted(model, feeds, engines[0])
+    if isinstance(made, Exported):
+        return made
+    if fix:
+        from hasten.diagnose.export_fix import mended
+
+        return mended(model, feeds, engines[0], made)
+    from hasten.diagnose.export_failure import diagnose
+
+    raise InputError(*diagnose(model, feeds, engines[0], made).sentence)
+
+
+def attempted(
+    model: TorchModel, feeds: Sequence[Arrays], engine: Engine, quick: bool = False, linked: bool = True
+) -> Exported | tuple[Attempt, ...]:
+    """The first file that answers as torch does, or why there is none.
+
+    Args:
+        feeds: the first is traced, the others are compared.
+        quick: the newest opset alone, and the exporter first that needs less time.
+        linked: as `hasten.exporters.write`.
+    """
+    faults: list[Attempt] = []
+    for exporter, opset in (("torchscript", OPSET), ("dynamo", OPSET)) if quick else _ways():
+        if not all(_helps(attempt) for attempt in faults if attempt.exporter == exporter):
+            continue
         try:
-            made = _named(exporter(model, _example(model.signature, data)), model)
-            difference = _compared(model, made, data, engines[0])
+            made = write(exporter, model, feeds[0], opset, linked)
+            difference = compared(model, made, feeds[1:], engine)
         except MissingError:
             raise
         except Exception as fault:  # an exporter raises whatever it pleases
-            reasons.append(f"{name}: {_brief(fault)}")
+            faults.append(Attempt(exporter, opset, fault))
         else:
-            return Exported(made, name, made.opset, difference)
-    raise InputError(
-        f"the model cannot be exported to ONNX ({'; '.join(reasons)})",
-        "keep control flow that depends on values, and operators of your own, out of forward",
-    )
+            return Exported(made, exporter, made.opset, difference)
+    return tuple(faults)
 
 
-def _example(signature: Signature, data: Data) -> Arrays:
-    """Inputs to trace with: three samples where the batch is free, since exporters treat 0 and 1 as special."""
-    return _feed(data, 3 if signature.batch else signature.fixed_batch)
+def proof(model: TorchModel, data: Data) -> list[Arrays]:
+    """What is traced, then batches of several sizes to compare, or several calls where the size is fixed."""
+    fixed = model.signature.fixed_batch
+    if not model.signature.batch:
+        return [_feed(model, data, fixed, i * fixed) for i in (0, *range(-(-_PROOF_SAMPLES // fixed)))]
+    sizes = (_PROOF_SAMPLES, 5, 1)
+    return [_feed(model, data, 3), *(_feed(model, data, size, sum(sizes[:i])) for i, size in enumerate(sizes))]
 
 
-def _feed(data: Data, count: int, first: int = 0) -> dict[str, np.ndarray]:
+def _ways() -> Iterator[tuple[str, int]]:
+    """Both exporters at the usual opset, then the others of each, newest first."""
+    yield from ((exporter, opsets[0]) for exporter, opsets in OPSETS.items())
+    yield from ((exporter, opset) for exporter, opsets in OPSETS.items() for opset in opsets[1:])
+
+
+def _helps(attempt: Attempt) -> bool:
+    """Could another opset do better? Where an operator had no form, or where the engine had no kernel."""
+    said = brief(attempt.fault)
+    if "No ONNX function found" in said:
+        return False  # what dynamo has for newer opsets alone, it takes apart for older ones (torch 2.13)
+    refused = isinstance(attempt.fault, InputError) and "refuses the model" in said
+    return refused or type(attempt.fault).__name__ in _OF_OPSETS
+
+
+def _feed(model: TorchModel, data: Data, count: int, first: int = 0) -> dict[str, np.ndarray]:
     """`count` samples from `first` on; after the last comes the first again."""
     rows = np.arange(first, first + count) % len(data)
-    return {name: np.ascontiguousarray(array[rows]) for name, array in data.inputs.items()}
+    return {t.name: np.ascontiguousarray(data.inputs[t.name][rows]) for t in model.signature.inputs}
 
 
-def _wrapped(model: TorchModel) -> "torch.nn.Module":
-    """The user's module with its answer flattened into a tuple, in the order of the signature."""
-    import torch
-
-    class Flat(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.add_module(_ROOT, model.module)
-
-        def forward(self, *inputs: "torch.Tensor") -> tuple["torch.Tensor", ...]:
-            answer = self.get_submodule(_ROOT)(*inputs)
-            if isinstance(answer, torch.Tensor):
-                return (answer,)
-            return tuple(answer.values() if isinstance(answer, dict) else answer)
-
-    return Flat().eval()
-
-
-def _free_axes(signature: Signature) -> list[dict[int, str]]:
-    """For each input: position of a free axis -> its name."""
-    return [{i: axis for i, axis in enumerate(t.shape) if isinstance(axis, str)} for t in signature.inputs]
-
-
-def _places(model: TorchModel) -> tuple[list[str], list[str]]:
-    """Names for inputs and outputs during the export that no operator's parameter can have."""
-    sides = model.signature.inputs, model.signature.outputs
-    return [f"hasten.input.{i}" for i in range(len(sides[0]))], [f"hasten.output.{i}" for i in range(len(sides[1]))]
-
-
-def _tensors(model: TorchModel, example: Arrays) -> tuple["torch.Tensor", ...]:
-    import torch
-
-    return tuple(torch.from_numpy(example[t.name].copy()) for t in model.signature.inputs)
-
-
-def _dynamo(model: TorchModel, example: Arrays) -> "onnx_ir.Model":
-    import torch
-
-    inputs, outputs = _places(model)
-    dims = {axis: torch.export.Dim(axis) for axes in _free_axes(model.signature) for axis in axes.values()}
-    shapes = tuple({i: dims[axis] for i, axis in axes.items()} for axes in _free_axes(model.signature))
-    with _quiet():
-        program = torch.onnx.export(
-            _wrapped(model),
-            _tensors(model, example),
-            dynamo=True,
-            opset_version=OPSET,
-            verbose=False,
-            input_names=inputs,
-            output_names=outputs,
-            dynamic_shapes={"inputs": shapes} if dims else None,
-        )
-    assert program is not None
-    return program.model
-
-
-def _torchscript(model: TorchModel, example: Arrays) -> "onnx_ir.Model":
-    import onnx
-    import onnx_ir
-    import torch
-
-    inputs, outputs = _places(model)
-    file = io.BytesIO()
-    free = dict(zip(inputs, _free_axes(model.signature), strict=True))
-    free |= {
-        o: {i: a for i, a in enumerate(t.shape) if isinstance(a, str)}
-        for o, t in zip(outputs, model.signature.outputs, strict=True)
-    }
-    with _quiet(), torch.inference_mode():
-        torch.onnx.export(
-            _wrapped(model),
-            _tensors(model, example),
-            file,  # type: ignore[arg-type]  # a file object is documented
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=inputs,
-            output_names=outputs,
-            dynamic_axes=free,
-        )
-    return onnx_ir.serde.deserialize_model(onnx.load_from_string(file.getvalue()))
-
-
-def _named(graph: "onnx_ir.Model", model: TorchModel) -> OnnxModel:
-    """Names unique, without the wrapper's prefix; names and shapes of the ends as in the signature."""
-    import onnx
-    import onnx_ir
-    from onnx_ir.passes import common
-
-    for side, tensors in ((graph.graph.inputs, model.signature.inputs), (graph.graph.outputs, model.signature.outputs)):
-        if len(side) != len(tensors):
-            raise InputError(f"the exporter kept {len(side)} of {len(tensors)} inputs or outputs", "use each of them")
-    common.OutputFixPass()(graph)  # an output that is an input, or stands twice, gets an Identity of its own
-    ends = [
-        *zip(graph.graph.inputs, model.signature.inputs, strict=True),
-        *zip(graph.graph.outputs, model.signature.outputs, strict=True),
-    ]
-    wanted = {t.name for _, t in ends}
-    for value in _values(graph):
-        name = (value.name or "").removeprefix(f"{_ROOT}.")
-        value.name = f"{name}.inner" if name in wanted else name
-    for value, tensor in ends:
-        value.name, value.shape = tensor.name, onnx_ir.Shape(tensor.shape)
-    common.NameFixPass()(graph)
-    proto = _bare(label(onnx_ir.serde.serialize_model(graph), root=_ROOT))
-    onnx.checker.check_model(proto)
-    if model.history:
-        proto.metadata_props.add(key=HISTORY, value="\n".join(model.history))
-    return OnnxModel(proto)
-
-
-def _bare(proto: "onnx.ModelProto") -> "onnx.ModelProto":
-    """Without the exporter's own notes: they are longer than the graph, and hold paths of the user's source."""
-    graph = proto.graph
-    for noted in (*nodes(graph), *graph.input, *graph.output, *graph.value_info, *graph.initializer, graph, proto):
-        kept = [p for p in noted.metadata_props if p.key == MODULE]
-        del noted.metadata_props[:]
-        noted.metadata_props.extend(kept)
-        noted.doc_string = ""
-    return proto
-
-
-def _values(graph: "onnx_ir.Model") -> Iterator["onnx_ir.Value"]:
-    """Every named value of the graph and of the graphs inside its nodes."""
-    seen: set[int] = set()
-    whole = graph.graph
-    for owner in (whole, *whole.subgraphs()):
-        for value in (*owner.inputs, *owner.initializers.values(), *(v for node in owner for v in node.outputs)):
-            if id(value) not in seen:
-                seen.add(id(value))
-                yield value
-
-
-def _compared(model: TorchModel, made: OnnxModel, data: Data, engine: Engine) -> float:
-    """Largest difference from torch over batches of several sizes, or over several calls where the size is fixed.
+def compared(model: TorchModel, made: OnnxModel, feeds: Sequence[Arrays], engine: Engine) -> float:
+    """Largest difference from torch.
 
     Raises:
         InputError: an output differs by more than the tolerance.
@@ -226,19 +140,22 @@ def _compared(model: TorchModel, made: OnnxModel, data: Data, engine: Engine) ->
 
     if made.signature != model.signature:
         raise InputError(f"the exported signature is {made.signature}", f"torch has {model.signature}")
-    fixed = model.signature.fixed_batch
-    sizes = [_PROOF_SAMPLES, 5, 1] if model.signature.batch else [fixed] * -(-_PROOF_SAMPLES // fixed)
     largest = 0.0
     with engine.compile(made) as session:
-        for i, size in enumerate(sizes):
-            samples = _feed(data, size, sum(sizes[:i]))
-            feed = {t.name: samples[t.name] for t in model.signature.inputs}
-            right, came = call(model.module, feed), session(feed)
+        for feed in feeds:
+            right = call(model.module, {name: array.copy() for name, array in feed.items()})  # forward may write there
+            came = session(feed)
             for name, expected in right.items():
+                if came[name].shape != expected.shape:
+                    raise InputError(
+                        f"{name!r} has shape {list(came[name].shape)} where torch gives {list(expected.shape)}",
+                        "a length was written into the graph that is free",
+                    )
                 difference, allowed = _difference(came[name], expected)
                 if not difference <= allowed:
+                    size = next(iter(feed.values())).shape[:1]
                     raise InputError(
-                        f"{name!r} differs from torch by {difference:.3g} at batch {size}",
+                        f"{name!r} differs from torch by {difference:.3g} at batch {size[0] if size else 1}",
                         f"at most {allowed:.3g} is allowed",
                     )
                 largest = max(largest, difference)
@@ -255,7 +172,7 @@ def _difference(came: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
     return float(apart.max(initial=0.0)), TOLERANCE * max(1.0, float(finite.max(initial=0.0)))
 
 
-def _brief(fault: Exception) -> str:
+def brief(fault: BaseException) -> str:
     """The first line of what was said at the root of it, shortened."""
     if isinstance(fault, HastenError):
         return str(fault)
@@ -263,19 +180,3 @@ def _brief(fault: Exception) -> str:
         fault = fault.__cause__
     lines = [line.strip() for line in str(fault).splitlines() if line.strip()]
     return f"{type(fault).__name__}: {lines[0][:200] if lines else 'no reason given'}"
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Both exporters talk: about torchvision, about each other, about every traced branch. Silenced only here."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "torch.fx")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

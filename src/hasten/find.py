@@ -7,10 +7,14 @@ import importlib
 import pkgutil
 from functools import cache
 from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
 
 from hasten.engine import Engine
 from hasten.errors import ContractError, unknown
 from hasten.technique import Technique
+
+if TYPE_CHECKING:
+    from hasten.boards._board import Board
 
 TECHNIQUE_FOLDERS = ("hasten.compress", "hasten.graph")
 
@@ -61,6 +65,24 @@ def techniques() -> dict[str, type[Technique]]:
 def engines() -> dict[str, type[Engine]]:
     """Every engine by the name of its file, present on this machine or not (`Engine.missing` says)."""
     return _merged(_listed("hasten.engines", Engine), _added(Engine))
+
+
+@cache
+def boards() -> "dict[str, type[Board]]":
+    """Every board by the name of its file, with - for _."""
+    from hasten.boards._board import Board
+
+    return {name.replace("_", "-"): kind for name, kind in _listed("hasten.boards", Board).items()}
+
+
+def board(name: str) -> "type[Board]":
+    """
+    Raises:
+        UsageError: there is no such board; the nearest name is offered.
+    """
+    if name not in boards():
+        raise unknown("board", name, boards())
+    return boards()[name]
 
 
 def technique(name: str) -> type[Technique]:

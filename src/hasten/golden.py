@@ -32,9 +32,11 @@ MARGIN = 10.0  # times the tolerance: how clearly a case has to be decided
 SHARES = {"f32": 2.0**-13, "i8": 2.0**-5, "bf16": 2.0**-4}
 INDEX = "golden/cases.json"
 _SCALE_RUNS, _MOST_RUNS = 16, 512
+_SEEN = 128  # samples at a time that are looked at where they go different ways
 _SAFE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 
 Run = Callable[[Arrays], Mapping[str, np.ndarray]]  # prepared tensors -> outputs, in the order of the signature
+Further = Callable[[Arrays, Mapping[str, float]], tuple[np.ndarray, np.ndarray]]  # see Flow.further
 Part = Literal["raw", "prepared", "output"]
 
 
@@ -91,19 +93,28 @@ class Golden:
 
     @classmethod
     def make(
-        cls, folder: Path, data: Data, signature: Signature, pipeline: Pipeline, run: Run, precisions: set[str]
+        cls,
+        folder: Path,
+        data: Data,
+        signature: Signature,
+        pipeline: Pipeline,
+        run: Run,
+        precisions: set[str],
+        further: Further | None = None,
     ) -> Self:
         """Choose samples that are clearly decided, run them, and write them into `folder`.
 
         Args:
             data: raw samples, at least CASES of them.
             precisions: those that the stages compute in; the widest sets the tolerance.
+            further: where stages are left out at times: how many of them a sample takes. Cases then go every way that
+                samples do, in about their proportion, and by no tolerance another one.
 
         Raises:
             InputError: too few samples, or too few that are clearly decided.
         """
         share = max(SHARES.get(p, SHARES["bf16"]) for p in precisions)
-        chosen, tolerance = _choose(data, signature, pipeline, run, share)
+        chosen, tolerance = _choose(data, signature, pipeline, run, share, further)
         cases = [
             Case(
                 f"{i:03d}",
@@ -168,27 +179,43 @@ class Golden:
 
 
 def _choose(
-    data: Data, signature: Signature, pipeline: Pipeline, run: Run, share: float
+    data: Data, signature: Signature, pipeline: Pipeline, run: Run, share: float, further: Further | None
 ) -> tuple[list[tuple[Arrays, Arrays]], dict[str, float]]:
     """(raw, output) of CASES calls that are clearly decided, and the tolerances."""
     if len(data) < CASES:
         raise InputError(f"golden cases need {CASES} samples, and there are {len(data)}", "give more data")
     pairs = []
-    for start in np.random.default_rng(0).permutation(len(data))[:_MOST_RUNS]:
+    order = np.random.default_rng(0).permutation(len(data))[:_MOST_RUNS]
+    for done, start in enumerate(order, 1):
         raw = data.take((start + np.arange(signature.fixed_batch)) % len(data)).inputs
         output = run(pipeline.prepared(raw))
         if all(np.isfinite(a).all() for a in output.values()):
             pairs.append((raw, output))
-        if len(pairs) < min(_SCALE_RUNS, len(data)):
+        if len(pairs) < min(_SCALE_RUNS, len(data)) or (further and done % _SEEN and done < len(order)):
             continue
         tolerance = _tolerances([o for _, o in pairs[:_SCALE_RUNS]], share)
         clear = [(r, o) for r, o in pairs if _clear(pipeline.answer.margin(o, tolerance))]
+        if further:
+            clear = _every_way(clear, [pipeline.prepared(r) for r, _ in clear], tolerance, further)
         if len(clear) >= CASES:
             return clear[:CASES], tolerance
     raise Undecided(
         f"fewer than {CASES} samples have finite outputs and are decided by {MARGIN:g} times the tolerance",
         "give more data, or let the pipeline answer with tensors",
     )
+
+
+def _every_way(
+    pairs: Sequence[tuple[Arrays, Arrays]], prepared: Sequence[Arrays], tolerance: Mapping[str, float], further: Further
+) -> list[tuple[Arrays, Arrays]]:
+    """CASES of those that no tolerance sends another way, of each way one at least; fewer where there are fewer."""
+    seen = [further(feed, tolerance) for feed in prepared]
+    ways = [int(count.max()) for count, _ in seen]
+    able = sorted((i for i, (_, steady) in enumerate(seen) if steady.all()), key=lambda i: ways[i])
+    if len(able) <= CASES:
+        return [pairs[i] for i in able]
+    chosen = {able[round(p)] for p in np.linspace(0, len(able) - 1, CASES)}  # both ends: the shortest and the longest
+    return [pairs[i] for i in sorted(chosen)]
 
 
 def _tolerances(outputs: Sequence[Arrays], share: float) -> dict[str, float]:

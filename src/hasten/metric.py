@@ -1,6 +1,5 @@
-"""What is meant by accuracy, and how sure a difference is."""
+"""What is meant by accuracy."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -68,90 +67,9 @@ class Metric:
         _check_labels(target, classes if isinstance(classes, int) else None, f"{what}: ")
 
 
-@dataclass(frozen=True)
-class Drop:
-    """A paired difference with its 95 % interval; positive is worse."""
-
-    value: float
-    low: float
-    high: float
-    n: int  # independent groups behind it
-
-
-def paired_drop(
-    metric: Metric,
-    before: np.ndarray,
-    after: np.ndarray,
-    groups: np.ndarray | None = None,
-    seed: int = 0,
-    repeats: int = 2000,
-) -> Drop:
-    """The drop from `before` to `after` on the same samples, by percentile bootstrap over groups.
-
-    Where only a handful of samples differ the bootstrap is too narrow, and where none does it is a point: with n
-    groups, a change that strikes fewer than 4 in n of them can pass unseen. Where rows are right or wrong the interval
-    reaches at least that far to either side. Give enough samples for the drop that matters. Efron and Tibshirani, An
-    Introduction to the Bootstrap, 1993.
-
-    Args:
-        before, after: rows [N] or [N, k] of the two models, sample by sample.
-        groups: int [N]; samples of a group are drawn together. None: each sample its own.
-        seed: the same seed gives the same interval.
-        repeats: bootstrap resamples.
-
-    Returns:
-        The drop in the metric's unit; with fewer than two groups its interval is everything.
-
-    Raises:
-        InputError: `before`, `after` and `groups` are not of one length.
-    """
-    if before.shape != after.shape or (groups is not None and len(groups) != len(before)):
-        raise InputError(
-            f"rows {list(before.shape)} and {list(after.shape)} cannot be paired",
-            "score both models on the same samples",
-        )
-    names, group = np.unique(np.arange(len(before)) if groups is None else groups, return_inverse=True)
-    n, rng = len(names), np.random.default_rng(seed)
-    value = metric.drop(metric.total(before), metric.total(after))
-    if n < 2:
-        return Drop(value, -math.inf, math.inf, n)
-    again = _means if metric.total is _mean else _totals
-    drops = again(metric, before, after, group.reshape(-1), rng, repeats)
-    low, high = (float(q) for q in np.quantile(drops, (0.025, 0.975)))
-    if metric.total is _mean and all(np.isin(rows, (0, 1)).all() for rows in (before, after)):  # right or wrong
-        # a share of samples that may differ when none of n does (Clopper and Pearson 1934)
-        unseen = 1 - 0.025 ** (1 / n)
-        low, high = min(low, value - unseen), max(high, value + unseen)
-    return Drop(value, low, high, n)
-
-
-def _means(
-    metric: Metric, before: np.ndarray, after: np.ndarray, group: np.ndarray, rng: np.random.Generator, repeats: int
-) -> np.ndarray:
-    """Resampled drops of a mean [repeats], from the sums and sizes of the groups alone."""
-    worse = (before.astype(np.float64) - after).reshape(len(before), -1).mean(1) * (
-        1 if metric.higher_is_better else -1
-    )
-    sums, counts = np.bincount(group, worse), np.bincount(group)
-    drawn = (rng.integers(0, len(sums), len(sums)) for _ in range(repeats))
-    return np.array([sums[d].sum() / counts[d].sum() for d in drawn])
-
-
-def _totals(
-    metric: Metric, before: np.ndarray, after: np.ndarray, group: np.ndarray, rng: np.random.Generator, repeats: int
-) -> np.ndarray:
-    """Resampled drops of any total [repeats], from the rows of the groups drawn."""
-    order = np.argsort(group, kind="stable")
-    counts = np.bincount(group)
-    starts = np.cumsum(counts) - counts
-    drops = np.empty(repeats)
-    for i in range(repeats):
-        drawn = rng.integers(0, len(counts), len(counts))
-        sizes = counts[drawn]
-        within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        pick = order[np.repeat(starts[drawn], sizes) + within]
-        drops[i] = metric.drop(metric.total(before[pick]), metric.total(after[pick]))
-    return drops
+def is_mean(metric: Metric) -> bool:
+    """Whether the rows simply add up."""
+    return metric.total is _mean
 
 
 def _in_pieces(rows: Rows) -> Rows:

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     import torch
 
 Arrays = Mapping[str, np.ndarray]
+_TREES = {
+    f"{numbers}{stored}"
+    for numbers in ("nodes_values", "class_weights", "target_weights", "nodes_splits", "leaf_weights")
+    for stored in ("", "_as_tensor")
+}
 HISTORY = "hasten.history"  # metadata key of an ONNX file: the techniques applied, one a line
+EXIT = "hasten.exit"  # the same of a graph that ends in a choice between two answers: see hasten.exits
+SAID = "hasten.said"  # the same of what techniques tell about the graph, one sentence a line
 
 
 @dataclass(frozen=True)
@@ -222,8 +229,7 @@ class OnnxModel:
 
     @property
     def history(self) -> tuple[str, ...]:
-        lines = next((p.value for p in self.proto.metadata_props if p.key == HISTORY), "")
-        return tuple(lines.splitlines())
+        return tuple(self.metadata.get(HISTORY, "").splitlines())
 
     @property
     def opset(self) -> int:
@@ -231,8 +237,13 @@ class OnnxModel:
 
     @property
     def params(self) -> int:
-        """Elements of all floating-point and quantized weights (constants of shapes and indices included)."""
-        return sum(math.prod(w.dims) for w in self.proto.graph.initializer)
+        """Elements of all floating-point and quantized weights (constants of shapes and indices included), and of
+        ensembles of trees their thresholds and the weights of their leaves.
+        """
+        trees = (a for n in self.proto.graph.node if n.domain == "ai.onnx.ml" for a in n.attribute if a.name in _TREES)
+        weights: int = sum(math.prod(w.dims) for w in self.proto.graph.initializer)
+        numbers: int = sum(len(a.floats) or math.prod(a.t.dims) for a in trees)
+        return weights + numbers
 
     @property
     def size_mb(self) -> float:
@@ -246,17 +257,30 @@ class OnnxModel:
     def digest(self) -> str:
         return hashlib.sha256(self.proto.SerializeToString(deterministic=True)).hexdigest()
 
-    def recorded(self, history: tuple[str, ...]) -> Self:
-        """The same graph as what these techniques made."""
+    @property
+    def said(self) -> tuple[str, ...]:
+        """What techniques tell about the graph."""
+        return tuple(self.metadata.get(SAID, "").splitlines())
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        return {p.key: p.value for p in self.proto.metadata_props}
+
+    def noted(self, key: str, value: str) -> Self:
+        """The same graph with this among its metadata."""
         import onnx
 
         made = onnx.ModelProto()
         made.CopyFrom(self.proto)
-        kept = [p for p in made.metadata_props if p.key != HISTORY]
+        kept = [p for p in made.metadata_props if p.key != key]
         del made.metadata_props[:]
         made.metadata_props.extend(kept)
-        made.metadata_props.add(key=HISTORY, value="\n".join(history))
+        made.metadata_props.add(key=key, value=value)
         return type(self)(made)
+
+    def recorded(self, history: tuple[str, ...]) -> Self:
+        """The same graph as what these techniques made."""
+        return self.noted(HISTORY, "\n".join(history))
 
 
 @final

@@ -30,6 +30,12 @@ class Window:
         """Frames in a window."""
         return math.floor(self.seconds * self.fps + 0.5)
 
+    def among(self, other: "Window") -> list[int]:
+        """Which frames of a window of `other` this one has: counted from the newest, the nearest in time."""
+        last = other.length - 1
+        back = (round(k * other.fps / self.fps) for k in range(self.length))
+        return [max(0, last - k) for k in back][::-1]
+
     def check(self, signature: Signature) -> None:
         """See that some input has as many frames.
 

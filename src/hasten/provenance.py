@@ -7,8 +7,10 @@ names that its exporter left. Library passes drop metadata, so the base of techn
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
+
+from hasten.model import EXIT, SAID
 
 if TYPE_CHECKING:  # a bundle runs without the onnx package
     import onnx
@@ -55,7 +57,8 @@ def carry(before: onnx.ModelProto, after: onnx.ModelProto) -> onnx.ModelProto:
     A node keeps its name where that module had such an operator. Else it is matched by its output, where the same
     operator gave it; then by its weight, since a folded neighbour leaves its own names behind; then it keeps what it
     has; then by any output, by its own name, by its inputs. New nodes (the Q and DQ of a quantizer, say) so take the
-    name of the tensor they were made for, or else that of the nearest neighbour with one.
+    name of the tensor they were made for, or else that of the nearest neighbour with one. What the file says of an
+    exit and of its making stays.
     """
     named = type(after)()
     named.CopyFrom(after)
@@ -79,6 +82,41 @@ def carry(before: onnx.ModelProto, after: onnx.ModelProto) -> onnx.ModelProto:
                 or "",
             )
     _spread(list(nodes(named.graph)))
+    lost = {EXIT, SAID} - {p.key for p in named.metadata_props}
+    named.metadata_props.extend(p for p in before.metadata_props if p.key in lost)
+    return named
+
+
+def renamed(proto: onnx.ModelProto, other: Callable[[str], str]) -> onnx.ModelProto:
+    """A copy with other names of modules, and of tensors between the ends of the graph."""
+    made = type(proto)()
+    made.CopyFrom(proto)
+    graph = made.graph
+    ends = {v.name for v in (*graph.input, *graph.output)}
+
+    def inside(name: str) -> str:
+        new = other(name)
+        return name if name in ends or new in ends else new
+
+    for node in nodes(graph):
+        for prop in node.metadata_props:
+            if prop.key == MODULE:
+                prop.value = other(prop.value)
+        for side in (node.input, node.output):
+            side[:] = map(inside, side)
+    for value in (*graph.initializer, *graph.value_info):
+        value.name = inside(value.name)
+    return made
+
+
+def inherited(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy in which a nameless node has the name of the node that made its first input with one."""
+    named = type(proto)()
+    named.CopyFrom(proto)
+    makers: dict[str, str] = {}
+    for node in named.graph.node:  # in the order in which they run
+        _set(node, module_of(node) or _first(makers, node.input) or "")
+        makers |= {t: m for t in node.output if (m := module_of(node))}
     return named
 
 

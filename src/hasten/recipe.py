@@ -78,9 +78,9 @@ class Recipe:
 
         for step in self.steps:
             if step.takes == "onnx" and isinstance(model, TorchModel):
-                model = export(model, task.sample()).model
+                model = export(model, task.seen_by(model).sample()).model
             model = step(model, task)
-        return export(model, task.sample()).model if isinstance(model, TorchModel) else model
+        return export(model, task.seen_by(model).sample()).model if isinstance(model, TorchModel) else model
 
 
 def _step(text: str, line: str) -> Technique:

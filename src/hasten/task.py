@@ -1,18 +1,18 @@
 """What the user tells hasten: the model, its data, and what accuracy means."""
 
-import sys
-import traceback
-import zlib
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
-from hasten import files
+import numpy as np
+
+from hasten import files, task_file
 from hasten.data import Data
 from hasten.errors import HastenError, InputError
+from hasten.estimator import is_estimator
 from hasten.metric import Metric, metric
 from hasten.model import Model, OnnxModel, TorchModel
 from hasten.neighbours import settle
@@ -20,6 +20,9 @@ from hasten.pipeline import Pipeline
 
 if TYPE_CHECKING:
     import torch
+    from sklearn.base import BaseEstimator
+
+    from hasten.technique import Technique
 
 Split = Literal["train", "calibrate", "validate", "test"]
 Source = Data | Callable[[], Data] | None
@@ -31,7 +34,7 @@ class Task:
 
     Attributes:
         name: as printed.
-        model: builds the trained module, or the path of an ONNX file.
+        model: builds the trained module, or a fitted scikit-learn estimator; or the path of an ONNX file.
         metric: a Metric, or a name: top1, top5, mse, cosine, agreement.
         calibrate: typical inputs, a few hundred; ranges for INT8 come from it.
         validate: chooses between candidates; `test` is used once, for the final figure.
@@ -39,12 +42,13 @@ class Task:
         pipeline: what happens around the network.
         students: functions that build smaller networks, untrained, by name.
         teachers: functions that build further trained networks, by name, from which a student can learn.
-        space: a search space, for the techniques that ask.
+        builder: builds an untrained network of the keywords of `space`, with the inputs and outputs of the model.
+        space: the values that each keyword of `builder` may have, numbers or texts: {"width": (8, 16)}.
         at_most: how many samples of a part are used, by its name, taken at even distances; all of the others.
     """
 
     name: str
-    model: "Callable[[], torch.nn.Module] | Path"
+    model: "Callable[[], torch.nn.Module | BaseEstimator] | Path"
     metric: Metric | str
     calibrate: Source = None
     validate: Source = None
@@ -54,9 +58,11 @@ class Task:
     pipeline: Pipeline = field(default_factory=Pipeline)
     students: "Mapping[str, Callable[[], torch.nn.Module]]" = field(default_factory=dict)
     teachers: "Mapping[str, Callable[[], torch.nn.Module]]" = field(default_factory=dict)
-    space: Mapping[str, Any] = field(default_factory=dict)
+    builder: "Callable[..., torch.nn.Module] | None" = None
+    space: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     at_most: "Mapping[Split, int]" = field(default_factory=dict)
     source: Path | None = None  # the task file, where there is one: child processes load it again
+    origin: "Task | None" = None  # the task as the user gave it, where this one prepares its data otherwise
 
     def __post_init__(self) -> None:
         def must(good: bool, name: str, expected: str) -> None:
@@ -90,7 +96,13 @@ class Task:
                 part,
                 "a dict of functions that build networks, by name",
             )
-        must(isinstance(self.space, Mapping), "space", "a dict")
+        must(self.builder is None or callable(self.builder), "builder", "a function of the keywords of `space`")
+        must(isinstance(self.space, Mapping) and all(map(_choices, self.space.values())), "space", "a dict of choices")
+        if bool(self.space) != (self.builder is not None):
+            raise InputError(
+                "the task has a space and no builder" if self.space else "the task has a builder and no space",
+                "give both: Task(..., builder=<function of keywords>, space={<keyword>: (<value>, ...)})",
+            )
         counts = isinstance(self.at_most, Mapping) and all(
             name in get_args(Split) and isinstance(n, int) and n > 0 for name, n in self.at_most.items()
         )
@@ -105,17 +117,34 @@ class Task:
 
     @cached_property
     def original(self) -> Model:
-        """The model as it was trained; a file has passed the gate.
+        """The model as it was trained; a file has passed the gate, an estimator is converted.
 
         Raises:
             InputError: it cannot be built, read, or used without danger.
         """
+        if self.origin is not None:
+            return self.origin.original
         if isinstance(self.model, Path):
             from hasten.diagnose.hostile import admit
             from hasten.provenance import label
 
             return OnnxModel(label(admit(self.model).proto), self.model)
-        return self.built(self.model, "model")
+        made = self._asked(self.model, "model")
+        if is_estimator(made):
+            from hasten.estimator import converted
+
+            return converted(made, self._shown())
+        return self._wrapped(made, "model")
+
+    def module(self) -> "torch.nn.Module":
+        """The network as its function builds it, whatever it answers with.
+
+        Raises:
+            InputError: it is an ONNX file, or cannot be built.
+        """
+        if isinstance(self.model, Path):
+            raise InputError(f"{self.model} is no torch module", "give a task file")
+        return self._torch(self._asked(self.model, "model"), "model")
 
     def built(self, build: "Callable[[], torch.nn.Module]", what: str) -> TorchModel:
         """A network of the task's, its model, a student or a teacher, as it answers to the task's data.
@@ -123,15 +152,20 @@ class Task:
         Raises:
             InputError: it cannot be built, or fails on the data; `what` is the word for it in the sentence.
         """
+        return self._wrapped(self._asked(build, what), what)
+
+    def _wrapped(self, made: Any, what: str) -> TorchModel:
+        return TorchModel.of(self._torch(made, what), self.sample().take(slice(0, 1)).inputs)
+
+    def _torch(self, module: Any, what: str) -> "torch.nn.Module":
         import torch
 
-        module = self._asked(build, what)
         if not isinstance(module, torch.nn.Module):
             raise InputError(
                 f"the task's {what} gives a value of type {type(module).__name__}",
-                "return the module itself, with its weights loaded",
+                "return the module itself with its weights loaded, or a fitted scikit-learn estimator",
             )
-        return TorchModel.of(module, self.sample().take(slice(0, 1)).inputs)
+        return module
 
     def split(self, name: Split) -> Data:
         """One part of the data, prepared; checked once against the model, and against the metric where it is scored.
@@ -140,7 +174,9 @@ class Task:
             InputError: the task has none, or what it has cannot be used.
         """
         if name not in self._checked:
-            data = self._prepared(self._read(name)).check(self.original.signature, name)
+            data = self._prepared(self.raw(name))
+            if self.origin is None:  # what another pipeline makes of it is for another signature
+                data.check(self.original.signature, name)
             if name in ("validate", "test"):
                 self.measure.check(data.target, self.original.signature, name)
             self._checked[name] = data
@@ -150,15 +186,61 @@ class Task:
         """A few real inputs, prepared, without a purpose of their own: the first of whichever part there is."""
         parts: tuple[Split, ...] = ("calibrate", "validate", "train", "test")
         part = next((name for name in parts if getattr(self, name) is not None), parts[0])
-        return self._prepared(self._read(part).take(slice(0, 64)))
+        return self._prepared(self._seen(self._read(part).take(slice(0, 64))))
+
+    def _shown(self) -> Data:
+        """Inputs of what an estimator may see before it is chosen: calibrate, and validate where there is any."""
+        parts: tuple[Split, ...] = ("calibrate", "validate")
+        found = [self._prepared(self._read(part)).inputs for part in parts if getattr(self, part) is not None]
+        found = found or [self.sample().inputs]
+        return Data({name: np.concatenate([part[name] for part in found]) for name in found[0]})
 
     def raw(self, name: Split) -> Data:
-        """One part of the data as it came, before the pipeline.
+        """One part of the data as it came, before the pipeline; of clips, the frames that its window has.
 
         Raises:
             InputError: the task has none, or what it has cannot be used.
         """
-        return self._read(name)
+        return self._seen(self._read(name))
+
+    def through(self, pipeline: Pipeline) -> "Task":
+        """The task with its data prepared by another pipeline, from what is raw; the original is as it was."""
+        root = self.origin or self
+        if pipeline == root.pipeline:
+            return root
+        known = json.dumps(pipeline.to_json())
+        if known not in root._others:
+            made = root._others[known] = replace(root, pipeline=pipeline, origin=root)
+            made.__dict__["_loaded"] = root._loaded  # what has been read is not read again
+        return root._others[known]
+
+    def after(self, steps: "Iterable[Technique]") -> "Task":
+        """The task as the model sees it that these techniques make of the original: some change the pipeline."""
+        root, steps = self.origin or self, list(steps)
+        pipeline = root.pipeline
+        if any(step.changes_pipeline for step in steps):
+            signature = root.original.signature
+            for step in steps:
+                pipeline, signature = step.pipeline(pipeline, signature), step.signature(signature)
+        return root.through(pipeline)
+
+    def seen_by(self, model: Model) -> "Task":
+        """The task as this model sees it, by its history since the original."""
+        from hasten import find
+        from hasten.recipe import Recipe
+
+        lines = model.history[len(self.original.history) :] if model.history else ()
+        able = find.techniques().keys()
+        return self.after(Recipe.parse(line).steps[0] for line in lines if line.partition("(")[0] in able)
+
+    def _seen(self, data: Data) -> Data:
+        """Raw clips with the frames that are looked at, where these are fewer than were given."""
+        given, seen = self.origin.pipeline.window if self.origin else None, self.pipeline.window
+        if given is None or seen is None or given == seen:
+            return data
+        frames = seen.among(given)
+        clips = {name for name, how in self.pipeline.inputs.items() if how.kind == "image"}
+        return replace(data, inputs={k: a[:, frames] if k in clips else a for k, a in data.inputs.items()})
 
     def _prepared(self, data: Data) -> Data:
         return replace(data, inputs=self.pipeline.prepared(data.inputs))
@@ -187,11 +269,16 @@ class Task:
             raise
         except (Exception, SystemExit) as fault:
             raise InputError(
-                f"the task's {what} raises {_where(fault, self.source)}", "mend the function that gives it"
+                f"the task's {what} raises {task_file.where(fault, self.source)}", "mend the function that gives it"
             ) from fault
 
     @cached_property
     def _loaded(self) -> dict[str, Data]:
+        return {}
+
+    @cached_property
+    def _others(self) -> "dict[str, Task]":
+        """By their pipelines."""
         return {}
 
     @cached_property
@@ -206,24 +293,7 @@ class Task:
             InputError: it does not exist, raises, or defines no task.
         """
         path = Path(path).resolve()
-        if not path.is_file():
-            raise InputError(
-                f"{path} {'is a folder' if path.is_dir() else 'does not exist'}", "give the path of the task file"
-            )
-        spec = spec_from_file_location(f"hasten_task_{path.parent.name}_{zlib.crc32(bytes(path)):08x}", path)
-        if spec is None or spec.loader is None:
-            raise InputError(f"{path} is not a Python file", "a task file is a .py that defines `task = Task(...)`")
-        module = module_from_spec(spec)
-        settle(path.parent)
-        sys.modules[spec.name] = module  # as dataclasses, pickles and exporters expect of any module
-        try:
-            spec.loader.exec_module(module)
-        except HastenError as fault:
-            raise type(fault)(f"{path}: {fault.what}{_place(fault, path)}", fault.mend) from fault
-        except KeyboardInterrupt:
-            raise
-        except BaseException as fault:  # SystemExit too: a file that ends the process
-            raise InputError(f"{path} raises {_where(fault, path)}", "mend the task file") from fault
+        module = task_file.run(path)
         task = getattr(module, "task", None)
         if not isinstance(task, cls):
             found = f"; its `task` is of type {type(task).__name__}" if task is not None else ""
@@ -258,15 +328,6 @@ class Task:
         )
 
 
-def _where(fault: BaseException, path: Path | None) -> str:
-    """`ValueError: text (task.py, line 12)`: the last line of the user's own file."""
-    if isinstance(fault, SyntaxError) and fault.filename:
-        return f"{type(fault).__name__}: {fault.msg} ({Path(fault.filename).name}, line {fault.lineno})"
-    said = (str(fault).strip().splitlines() or [""])[0]
-    return f"{type(fault).__name__}{f': {said}' if said else ''}{_place(fault, path)}"
-
-
-def _place(fault: BaseException, path: Path | None) -> str:
-    frames = traceback.extract_tb(fault.__traceback__)
-    own = [f for f in frames if path and Path(f.filename).parent == path.parent]
-    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+def _choices(values: object) -> bool:
+    """Whether these are numbers or texts to choose from."""
+    return isinstance(values, list | tuple) and bool(values) and all(isinstance(v, int | float | str) for v in values)

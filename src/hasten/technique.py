@@ -9,6 +9,7 @@ import numpy as np
 
 from hasten.errors import ContractError, InputError, MissingError, NotApplicable
 from hasten.model import Model, OnnxModel, Signature, TorchModel
+from hasten.pipeline import Pipeline
 from hasten.provenance import carry, missing_names
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ class Technique(ABC):
 
         requires   the right kind of model, the data it needs
         ensures    what it `gives` is of the right kind; the model that came in is unchanged; the signature is as
-                   declared; outputs are finite; an ONNX node still tells the user's module that it came from, and a
-                   torch model how it was edited
+                   declared, and takes what the pipeline makes that is declared with it; outputs are finite; an ONNX
+                   node still tells the user's module that it came from, and a torch model how it was edited
     """
 
     takes: ClassVar[Kind] = "onnx"
@@ -89,6 +90,21 @@ class Technique(ABC):
         """The signature it leaves; the same unless a technique declares another."""
         return before
 
+    def pipeline(self, before: Pipeline, signature: Signature) -> Pipeline:
+        """The pipeline for the model it leaves; the same unless a technique declares another.
+
+        Data, bundles and golden cases behind this step are then made through it, from what is raw.
+
+        Args:
+            signature: of the model that the step is given.
+        """
+        return before
+
+    @property
+    def changes_pipeline(self) -> bool:
+        """Whether it declares one at all."""
+        return type(self).pipeline is not Technique.pipeline
+
     @final
     def __call__(self, model: Model, task: "Task") -> Model:
         """Apply with both contracts checked; the step is added to the model's history."""
@@ -96,6 +112,7 @@ class Technique(ABC):
             raise InputError(f"{self} works on a {self.takes} model", "put it on the other side of `export`")
         if reason := self.missing():
             raise MissingError(f"{self} cannot run here", reason)
+        task = task.seen_by(model)
         for split in self.needs:
             task.split(split)
         before = model.digest()
@@ -113,7 +130,7 @@ class Technique(ABC):
             raise ContractError(f"{self} left the signature {made.signature}, declared {declared}")
         if isinstance(made, TorchModel) and isinstance(model, TorchModel):
             self._check_edits(model, made)
-        _finite(self, made, task)
+        _finite(self, made, task.through(self.pipeline(task.pipeline, model.signature)))
         return made.recorded((*model.history, str(self)))
 
     def _check_edits(self, before: TorchModel, after: TorchModel) -> None:

@@ -1,5 +1,6 @@
 """Every verb as a user calls it, on a tiny network; `boost` itself is stood in for, since it has tests of its own."""
 
+import importlib.metadata
 import json
 from importlib import import_module
 from pathlib import Path
@@ -66,6 +67,37 @@ def test_export_of_an_onnx_file(onnx_file: Path, tmp_path: Path) -> None:
     assert call(tmp_path, "export", onnx_file, "-o", tmp_path / "m.onnx") == 0
     assert OnnxModel.load(tmp_path / "m.onnx").signature == OnnxModel.load(onnx_file).signature
     assert told(tmp_path)["exporter"] is None
+
+
+def test_export_with_fix(task_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = task_file.read_text()
+    net = text[text.index("    return torch.nn.Sequential") : text.index("def data")]
+    made = (
+        "    class Net(torch.nn.Module):\n"
+        "        def forward(self, image):\n"
+        "            total = image.flatten(1)\n"
+        "            total = total * 2 if total.sum() > 0 else total * 3\n"
+        "            return {'scores': [total], 'none': None}\n"
+        "    return Net()\n\n"
+    )
+    task_file.write_text(text.replace(net, made))
+    assert call(tmp_path, "export", task_file, "-o", tmp_path / "m.onnx") == 3
+    assert "is a list" in capsys.readouterr().err
+    assert call(tmp_path, "export", task_file, "-o", tmp_path / "m.onnx", "--fix") == 0
+    assert told(tmp_path)["rewrites"] == ["plain_outputs in the network itself", "branches in the network itself"]
+    assert "outputs: scores.0 float32 [N, 64]" in capsys.readouterr().out
+
+
+def test_export_with_fix_reads_what_engines_do_not(onnx_file: Path, tmp_path: Path) -> None:
+    """A file of an opset that came after these engines."""
+    assert call(tmp_path, "export", onnx_file, "-o", tmp_path / "same.onnx", "--fix") == 0
+    assert told(tmp_path)["rewrites"] == []
+    proto = onnx.load(onnx_file)
+    newest = onnx.defs.onnx_opset_version()
+    made = onnx.version_converter.convert_version(proto, newest)
+    onnx.save(made, tmp_path / "new.onnx")
+    assert call(tmp_path, "export", tmp_path / "new.onnx", "-o", tmp_path / "m.onnx", "--fix") == 0
+    assert told(tmp_path)["opset"] <= newest
 
 
 def test_measure_of_a_task(
@@ -307,6 +339,7 @@ def test_doctor(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch:
         parts
     )
     assert parts["engine", "onnxruntime"] is None
+    assert parts["parser", f"tensorrt_rtx {importlib.metadata.version('tensorrt-rtx')}"] is None
     for kind in find.engines().values():
         monkeypatch.setattr(kind, "missing", classmethod(lambda cls: "pip install it"))
     assert call(tmp_path, "doctor") == 5

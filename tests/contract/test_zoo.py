@@ -11,8 +11,10 @@ import pytest
 from hasten import checkpoint, find
 from hasten.data import Data
 from hasten.engine import available
+from hasten.engines import _rtx
 from hasten.errors import NotApplicable
 from hasten.export import export
+from hasten.graph.lint import lint
 from hasten.graph.quantize import Quantize
 from hasten.model import Model, OnnxModel, TorchModel
 from hasten.task import Task
@@ -66,7 +68,7 @@ def applied(name: str, network: str) -> Model | NotApplicable:
 
 def score(model: Model, network: str) -> float:
     """On the test data, by the first engine here that takes it."""
-    data, metric = task(network).split("test"), task(network).measure
+    data, metric = task(network).seen_by(model).split("test"), task(network).measure
     with available("torch" if isinstance(model, TorchModel) else "onnx")[0].compile(model) as session:
         return float(metric.total(metric.rows(session(data.inputs), data.target)))
 
@@ -101,6 +103,15 @@ def test_every_layer_that_is_placed_runs_in_int8(name: str, network: str) -> Non
     assert score(made, network) > score(task(network).original, network) - 0.02
 
 
+@pytest.mark.parametrize("network", ["residual", "recurrent", "transformer"])
+def test_what_is_placed_for_tensorrt_breaks_no_rule_and_builds(network: str) -> None:
+    made = Quantize(method="placed", engine="tensorrt")(exported(network), task(network))
+    assert lint(made) == ()
+    assert score(made, network) > score(task(network).original, network) - 0.02
+    if _rtx.missing() is None:
+        assert find.engine("tensorrt_rtx")().build(made)
+
+
 @pytest.mark.parametrize(
     "name", sorted(n for n, kind in find.techniques().items() if kind.takes == "torch" and kind.gives != "onnx")
 )
@@ -112,9 +123,10 @@ def test_what_it_makes_is_exported_and_kept(name: str, network: str, tmp_path: P
     assert isinstance(made, TorchModel)
     again = checkpoint.load(checkpoint.save(made, tmp_path / "c"), task(network))
     assert again.digest() == made.digest()
-    graph = export(again, task(network).sample())
+    seen = task(network).seen_by(again)
+    graph = export(again, seen.sample())
     assert graph.model.params <= exported(network).params
-    data: Data = task(network).split("test").take(slice(0, 64))
+    data: Data = seen.split("test").take(slice(0, 64))
     from hasten.engines.torch import call
 
     before, after = (call(m.module, data.inputs)["output"] for m in (made, again))

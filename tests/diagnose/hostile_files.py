@@ -57,6 +57,19 @@ def good() -> ModelProto:
     return model([make_node("Mul", ["x", "w"], ["y"])], [const("w", np.arange(4, dtype=np.float32))])
 
 
+def trees(yes=(1, 0, 0), no=(2, 0, 0), modes=("BRANCH_LEQ", "LEAF", "LEAF")) -> ModelProto:
+    """One tree of three nodes."""
+    node = make_node(
+        "TreeEnsembleRegressor", ["x"], ["y"], domain="ai.onnx.ml", n_targets=1, nodes_treeids=[0, 0, 0],
+        nodes_nodeids=[0, 1, 2], nodes_featureids=[0, 0, 0], nodes_values=[0.5, 0.0, 0.0], nodes_modes=list(modes),
+        nodes_truenodeids=list(yes), nodes_falsenodeids=list(no), target_treeids=[0, 0], target_nodeids=[1, 2],
+        target_ids=[0, 0], target_weights=[1.0, 2.0],
+    )  # fmt: skip
+    made = model([node], outputs=[value("y", (1, 1))])
+    made.opset_import[0].CopyFrom(make_opsetid("ai.onnx.ml", 3))
+    return made
+
+
 def graph_of(words: str):
     """Register a function that gives a proto."""
 
@@ -252,6 +265,28 @@ def no_opset():
 @graph_of("IR version 99")
 def ir_99():
     return model(list(good().graph.node), list(good().graph.initializer), ir=99)
+
+
+@graph_of("imports the same operator set twice")
+def two_opsets():
+    made = good()
+    made.opset_import.append(make_opsetid("", 16))
+    return made
+
+
+@graph_of("holds trees that are none")
+def tree_that_comes_back():
+    return trees(no=[0, 0, 0])
+
+
+@graph_of("holds trees that are none")
+def tree_that_leads_nowhere():
+    return trees(no=[7, 0, 0])
+
+
+@graph_of("holds trees that are none")
+def tree_without_a_root():
+    return trees(yes=[1, 2, 1], modes=["BRANCH_LEQ"] * 2 + ["LEAF"])
 
 
 @graph_of("no operator of opset")
@@ -678,6 +713,7 @@ def real_models() -> dict[str, ModelProto]:
         "function": helped,
         "loop": loop(const("count", np.asarray(100))),
         "half": _half(),
+        "trees": trees(),
     }
 
 

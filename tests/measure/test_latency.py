@@ -123,6 +123,8 @@ def test_enough_for_p99_follows_from_its_rule():
 class Runner:
     """Stands in for a Stand: writes down what it is asked."""
 
+    varies = False
+
     def __init__(self, name: str, log: list[str]) -> None:
         self.name, self.log = name, log
         self.process = 0
@@ -163,3 +165,13 @@ def test_the_seed_decides_who_starts():
 def test_rotation_gives_each_every_place():
     turns = [rotated([2, 0, 1], t) for t in range(3)]
     assert turns == [[2, 0, 1], [0, 1, 2], [1, 2, 0]]
+
+
+def test_where_one_varies_means_are_compared() -> None:
+    """Nine quick calls and a slow one: the median says nothing of the slow one."""
+    plain, mixed = [2.0] * 10, [1.0] * 9 + [5.0]
+    for varies, gain in ((frozenset({1}), 2.0 / 1.4), (frozenset(), 2.0)):
+        found = Race([[[plain, mixed]] * 20], varies)
+        assert found.speedup(1, over=0).value == pytest.approx(gain)
+        assert found.latency(1).typical_ms == pytest.approx(1.4 if varies else 1.0)
+    assert Race([[[plain, mixed]] * 20], frozenset({1})).latency(0).typical_ms == 2.0

@@ -15,7 +15,7 @@ bool fits(const Setting& setting, const Json& value) {
 }  // namespace
 
 const Engines& engines() {
-    static const Engines all{onnxruntime(), openvino()};
+    static const Engines all{onnxruntime(), openvino(), tensorrt()};
     return all;
 }
 

@@ -49,6 +49,8 @@ using Engines = std::vector<Engine>;
 
 Engine openvino();     // engines/openvino.cpp, or absent.cpp
 Engine onnxruntime();  // engines/onnxruntime.cpp, or absent.cpp
+Engine tensorrt();     // engines/tensorrt.cpp, or absent.cpp
+std::vector<Setting> tensorrt_settings();
 const Engines& engines();
 
 // The one that a stage names, which has its settings, and runs here or says why not. Throws Error.

@@ -135,6 +135,13 @@ def seed(text: str) -> int:
     return int(text)
 
 
+def count(text: str) -> int:
+    """How many: 0 and up."""
+    if not re.fullmatch(r"\d{1,12}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 up")
+    return int(text)
+
+
 def new_file(text: str) -> Path:
     """A file that can be written when the work is done: seen to before it begins."""
     path = Path(text)
@@ -144,6 +151,11 @@ def new_file(text: str) -> Path:
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise argparse.ArgumentTypeError(f"{folder} is no folder that can be written to")
     return path
+
+
+def new(text: str) -> Path:
+    """A file or a folder that can be written when the work is done."""
+    return Path(text) if Path(text).is_dir() and os.access(text, os.W_OK) else new_file(text)
 
 
 def _number(text: str) -> float:

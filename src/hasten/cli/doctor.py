@@ -13,16 +13,30 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
     from hasten import files, find
+    from hasten.engines import _rtx
     from hasten.measure.machine import conditions
     from hasten.report import html
     from hasten.report.table import doctor_tables
 
     parts = [
-        {"kind": kind, "name": name, "missing": found.missing(), "takes": found.takes}
+        {
+            "kind": kind,
+            "name": name,
+            "missing": found.missing(),
+            "takes": found.takes,
+            "caveat": getattr(found, "caveat", ""),
+        }
         for kind, all_found in (("engine", find.engines()), ("technique", find.techniques()))
         for name, found in all_found.items()
     ]
-    parts.append({"kind": "report", "name": "html", "missing": html.missing(), "takes": ""})
+    for name, board in find.boards().items():
+        parts.append({"kind": "board", "name": name, "missing": None, "takes": "onnx", "caveat": board.caveat})
+    rtx = _rtx.missing()
+    parser = "tensorrt_rtx" if rtx else f"tensorrt_rtx {_rtx.version()}"
+    parts += [
+        {"kind": "report", "name": "html", "missing": html.missing(), "takes": "", "caveat": ""},
+        {"kind": "parser", "name": parser, "missing": rtx, "takes": "", "caveat": ""},
+    ]
     cache = files.cache_folder()
     caches = [{"folder": str(p), "mb": _size_mb(p)} for p in sorted(cache.iterdir())] if cache.is_dir() else []
     result = {"conditions": conditions(arguments.seed), "parts": parts, "caches": caches}

@@ -15,7 +15,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
     from hasten.bundle import Bundle
     from hasten.cli._door import gate
-    from hasten.diagnose.drift import drift
+    from hasten.diagnose.drift import behind, drift
     from hasten.errors import Unmet
     from hasten.task import Task
 
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
             bundle.verify()
         except Unmet as fault:
             return Outcome(result | {"verified": False, "reason": str(fault)}, (), str(fault), fault.exit_code)
-        if task and (moved := drift(bundle.pipeline, task.pipeline)):
+        if task and (moved := drift(bundle.pipeline, behind(bundle, task).pipeline)):
             said = f"{arguments.task} has drifted from {arguments.bundle}: {'; '.join(moved)}"
             return Outcome(result | {"verified": False, "reason": said}, (), said, Unmet.exit_code)
         if arguments.cpp:

@@ -50,6 +50,7 @@ class Training:
     ) -> None:
         self.model, self.task, self.how, self.teachers = model, task, how, teachers
         self.data = task.split("train")
+        self.given = task.origin or task  # as the teachers see it
         self.labelled = task.loss is not None and self.data.target is not None
         self.share = how.teacher if self.labelled else 1.0
         if not self.labelled and not how.teacher:
@@ -72,7 +73,7 @@ class Training:
         self.way = Way(how.precision == "bf16", channels_last=False)
         self.state = files.cache_folder() / "training" / f"{self._key(hint)}.pt"
         with self.accelerator.main_process_first():
-            self.targets = [taught(t, self.data) for t in self._all_teachers()] if self.share else []
+            self.targets = [taught(t, self.given.split("train")) for t in self._all_teachers()] if self.share else []
 
     def best(self) -> nn.Module:
         """The network of the best epoch, in eval mode, on the CPU.
@@ -178,7 +179,7 @@ class Training:
             answers = answers_of(replace(self.model, module=OnDevice(self._network(), self._tensor)), data)
         if data.target is None or metric.reference:
             first = sample_wise(self.model)[0]
-            target = taught(self._original(), data)[first]
+            target = taught(self._original(), self.given.split("validate"))[first]
         else:
             target = data.target
         outputs = {name: a.astype(np.float32) if a.dtype.kind == "f" else a for name, a in answers.items()}

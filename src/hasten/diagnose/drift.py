@@ -5,8 +5,20 @@ from dataclasses import asdict
 from typing import Any
 
 from hasten.answer import Answer
+from hasten.bundle import Bundle
+from hasten.errors import UsageError
 from hasten.pipeline import Pipeline
 from hasten.prepare import Prepare
+from hasten.recipe import Recipe
+from hasten.task import Task
+
+
+def behind(bundle: Bundle, task: Task) -> Task:
+    """The task as a bundle sees it: with what the bundle's recipe changed in the pipeline."""
+    try:
+        return task.after(Recipe.parse(bundle.recipe).steps)
+    except UsageError:  # a bundle that was not made by `boost` says in words what it is
+        return task
 
 
 def drift(bundled: Pipeline, trained: Pipeline) -> list[str]:

@@ -37,6 +37,7 @@ STAGES = {  # methods of Examiner in order, and what they do, as it reads in a s
     "build": "building it in ONNX Runtime",
     "run": "running it in ONNX Runtime on one sample of zeros",
 }
+UNRUN = ("read", "check")  # of these, what no engine takes part in
 
 # field number of ModelProto -> wire type (onnx.proto, https://protobuf.dev/programming-guides/encoding)
 _VARINT, _BYTES = 0, 2
@@ -56,13 +57,15 @@ _OTHERS = {
 }
 
 
-def admit(path: str | Path, *, timeout_s: float = 30.0, memory_mb: int = 2000) -> OnnxModel:
+def admit(path: str | Path, *, timeout_s: float = 30.0, memory_mb: int = 2000, runs: bool = True) -> OnnxModel:
     """Examine a file and read it. Not needed for what this process has exported itself.
 
     Args:
         path: the .onnx file; external data is looked for in its folder.
         timeout_s: for everything together; 1 s more for every 50 MB.
         memory_mb: resident memory of the child that examines it; 4 MB more for every MB of weights.
+        runs: whether ONNX Runtime has to build and run it. Without that, no engine may see it but in a child process
+            with limits of its own.
 
     Returns:
         The model, external data taken in.
@@ -76,7 +79,7 @@ def admit(path: str | Path, *, timeout_s: float = 30.0, memory_mb: int = 2000) -
         size_mb = _envelope(path)
         ends = time.monotonic() + timeout_s + size_mb / MB_PER_S
         with Child("hasten.diagnose.hostile:Examiner", memory_mb=int(memory_mb + MEMORY_PER_MB * size_mb)) as child:
-            for stage in STAGES:
+            for stage in STAGES if runs else UNRUN:
                 answer = _call(child, stage, ends - time.monotonic(), path.absolute())
                 if stage == "read":  # now the size of the external data is known
                     ends += answer / MB_PER_S

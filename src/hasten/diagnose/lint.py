@@ -15,6 +15,7 @@ from hasten.diagnose.amount import amount, chains
 from hasten.diagnose.order import AGAIN, names
 from hasten.diagnose.walk import graphs, nodes
 from hasten.errors import InputError
+from hasten.forest import OPERATORS, Forest
 
 MAX_NESTING = (
     8  # graphs in graphs; OpenVINO's time doubles with each (16: 1 s, 24: minutes), real networks have up to 3
@@ -30,7 +31,7 @@ def check(model: ModelProto) -> None:
     Raises:
         InputError: the first that is broken.
     """
-    for rule in (versions, nesting, interface, amount, operators, names, chains):
+    for rule in (versions, nesting, interface, amount, operators, names, chains, trees):
         rule(model)
 
 
@@ -38,11 +39,12 @@ def versions(model: ModelProto) -> None:
     """IR and opset numbers that the installed onnx knows; onnx.checker passes opset 999."""
     if not 1 <= model.ir_version <= onnx.IR_VERSION:
         raise InputError(f"has IR version {model.ir_version}", f"versions 1 to {onnx.IR_VERSION} are known: {AGAIN}")
-    if len({_domain(o.domain) for o in model.opset_import}) < len(model.opset_import):
-        raise InputError("imports the same operator set twice", AGAIN)
+    said = {(_domain(o.domain), o.version) for o in model.opset_import}  # skl2onnx says the same twice
+    if len({domain for domain, _ in said}) < len(said):
+        raise InputError("imports the same operator set twice, in two versions", AGAIN)
     known = {"": onnx.defs.onnx_opset_version(), "ai.onnx.ml": onnx.defs.onnx_ml_opset_version()}
     imported = {_domain(o.domain): o.version for o in model.opset_import}
-    if "" not in imported:
+    if "" not in imported and (not imported or any(_domain(n.domain) == "" for n in nodes(model))):
         raise InputError("does not say which opset it uses", AGAIN)
     for domain, version in imported.items():
         if domain in known and not 1 <= version <= known[domain]:
@@ -110,6 +112,16 @@ def operators(model: ModelProto) -> None:
                 f"uses {node.op_type!r}, which is no operator of opset {imported.get(domain, 1)}",
                 f"{AGAIN} with standard operators",
             )
+
+
+def trees(model: ModelProto) -> None:
+    """Ensembles of trees are trees: a way that comes back, or leads nowhere, keeps an engine busy or crashes it."""
+    for node in nodes(model):
+        if node.domain == "ai.onnx.ml" and node.op_type in OPERATORS:
+            try:
+                Forest.of(node)
+            except InputError as fault:
+                raise InputError(f"holds trees that are none: {fault.what}", AGAIN) from fault
 
 
 def _defined(name: str, domain: str, version: int) -> bool:

@@ -7,7 +7,7 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,8 @@ WARM = 10  # calls before those that count, or as many as count
 class OnnxRuntime(Engine):
     """The CPU provider with every graph optimization, operators one after another."""
 
+    turns: bool = False  # other files take turns with this one: see in_turns
+
     @classmethod
     def missing(cls) -> str | None:
         found = importlib.util.find_spec("onnxruntime")
@@ -59,6 +61,10 @@ class OnnxRuntime(Engine):
     @property
     def precision(self) -> str:
         return "f32"
+
+    def in_turns(self) -> "OnnxRuntime":
+        """With threads that sleep between calls: those that spin on made the next session's call twice as long."""
+        return replace(self, turns=True)
 
     def _compile(self, model: OnnxModel | OnnxFile) -> Compiled:
         return _Session(self, model)
@@ -128,6 +134,8 @@ def _open(
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    if engine.turns:
+        options.add_session_config_entry("session.force_spinning_stop", "1")
     if trace:
         options.enable_profiling, options.profile_file_prefix = True, str(trace)
     if executed:

@@ -73,7 +73,7 @@ class _Request(Compiled):
             network = core.read_model(source(model))
             self._compiled = core.compile_model(network, "CPU", _settings(engine))
         except RuntimeError as fault:
-            raise InputError(f"openvino refuses the model: {_reason(fault)}", "try another engine") from fault
+            raise InputError(f"openvino refuses the model: {reason(fault)}", "try another engine") from fault
         self._products = {o.get_friendly_name() for o in network.get_ops() if o.get_type_name() in _PRODUCTS}
         self._request = self._compiled.create_infer_request()
         self._inputs = [(t.name, _place(self._compiled.inputs, t.name)) for t in model.signature.inputs]
@@ -158,7 +158,7 @@ def _has_bf16() -> bool:
     return OpenVino.missing() is None and "BF16" in load().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def _reason(fault: RuntimeError) -> str:
+def reason(fault: RuntimeError) -> str:
     """The last line of several that is about the model; where it was thrown and where to read on are left out."""
     lines = [line.strip(" -") for line in str(fault).splitlines() if "documentation:" not in line]
     return next((line for line in reversed(lines) if line), "no reason given")[:300]

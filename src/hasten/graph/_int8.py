@@ -26,9 +26,14 @@ class Scale:
     @classmethod
     def of(cls, low: float, high: float, symmetric: bool) -> "Scale":
         if symmetric and low < 0:
-            return cls(max(-low, high) / 127, np.array(0, np.int8))
+            return cls.signed(low, high)
         step = (high - low) / 255
         return cls(step, np.array(np.clip(round(-low / step), 0, 255), np.uint8))
+
+    @classmethod
+    def signed(cls, low: float, high: float) -> "Scale":
+        """Of int8 around zero, whatever the sign of the values: the only one that TensorRT reads."""
+        return cls(max(-low, high) / 127, np.array(0, np.int8))
 
 
 def pair(graph: "onnx.GraphProto", name: str, scale: Scale) -> list["onnx.NodeProto"]:

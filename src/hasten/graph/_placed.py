@@ -43,7 +43,7 @@ def static(proto: "onnx.ModelProto", step: "Quantize", feeds: Sequence[Arrays], 
             f"{step} has nothing to do: no convolution or product has a constant weight and is not an answer"
         )
     points = _points(net, layers, step)
-    seen = watch(proto, sorted(points), feeds)
+    seen = watch(proto, sorted({*points, *points.values()}), feeds)
     if step.spare:
         hurt = _hurtful(proto, step, layers, seen, feeds[: -(-JUDGED // max(1, _samples(feeds[0])))])
         layers = [n for n in layers if n.name not in hurt[: math.ceil(step.spare * len(layers))]]
@@ -104,17 +104,37 @@ def _points(net: _Net, layers: Sequence["onnx.NodeProto"], step: "Quantize") -> 
     if step.engine == "onnxruntime":  # it wants Q behind each convolution; OpenVINO, where a layer or a sum reads it
         points |= {name: name for name in given}
     for node in net.nodes:  # in the order in which they run, so that one that takes points may hand them on
-        taken = net.dynamic(node)
-        if node.op_type not in MOVES | MIXES or not points.keys() & set(taken):
+        taken, summed = net.dynamic(node), _summed(net, node, layers, step)
+        joined = step.engine == "tensorrt" and node.op_type == "Concat"
+        if node.op_type not in MOVES | MIXES or not (summed or joined or points.keys() & set(taken)):
             continue
         if not set(taken) <= points.keys() | given or net.after(node) in net.outputs:
             continue
-        points |= {name: name for name in taken if name not in points}
+        points |= {name: name for name in taken if name not in points and name != summed}
         if node.op_type in MOVES:
             points[node.output[0]] = points[taken[0]]
         elif node.op_type in MIXES and len(taken) == sum(1 for i in node.input if i):
             points.setdefault(net.after(node), net.after(node))
-    return points
+    return _matched(net, points) if step.engine == "tensorrt" else points
+
+
+def _summed(net: _Net, node: "onnx.NodeProto", layers: Sequence["onnx.NodeProto"], step: "Quantize") -> str | None:
+    """What an addition takes in floats: TensorRT adds the skip to the sums of the last convolution before it."""
+    if step.engine != "tensorrt" or node.op_type != "Add":
+        return None
+    convolved = [n.output[0] for n in layers if n.op_type == "Conv" and n.output[0] in node.input]
+    own = [name for name in convolved if len(net.readers[name]) == 1]
+    return own[-1] if own and len(net.dynamic(node)) > 1 else None
+
+
+def _matched(net: _Net, points: dict[str, str]) -> dict[str, str]:
+    """Whatever is joined has the range of what it is joined to, so that TensorRT copies it as it is."""
+    whose = dict(points)
+    for node in reversed(net.nodes):
+        joint = str(node.output[0])
+        if node.op_type == "Concat" and joint in whose and set(node.input) <= whose.keys():
+            whose |= dict.fromkeys(node.input, whose[joint])
+    return whose
 
 
 def _multiplied(net: _Net, layers: Sequence["onnx.NodeProto"]) -> set[str]:
@@ -135,14 +155,22 @@ def _written(
     inside = [n for n in net.nodes if n.name in chosen]
     points = _points(net, inside, step)
     even = _multiplied(net, inside) if step.engine == "openvino" else set()
-    scales = {
-        t: Scale.of(*seen[whose].range(step.estimator), step.symmetric or not even.isdisjoint({t, whose}))
-        for t, whose in points.items()
-    }
+
+    def fitting(name: str, whose: str) -> Scale:
+        ends = seen[whose].range(step.estimator)
+        if step.engine == "tensorrt":
+            return Scale.signed(*ends)
+        return Scale.of(*ends, step.symmetric or not even.isdisjoint({name, whose}))
+
+    scales = {name: fitting(name, whose) for name, whose in points.items()}
     front: list[onnx.NodeProto] = []
     behind: dict[str, list[onnx.NodeProto]] = {}
     forced = {net.after(n) for n in inside if n.op_type == "Conv" and step.engine == "onnxruntime"}
-    along = {n.name for n in net.nodes if n.op_type in MOVES | MIXES and set(net.dynamic(n)) <= points.keys()}
+    along = {
+        n.name
+        for n in net.nodes
+        if n.op_type in MOVES | MIXES and {*net.dynamic(n)} - {_summed(net, n, inside, step)} <= points.keys()
+    }
     for name, scale in scales.items():
         quantized = pair(made.graph, name, scale)
         behind[name] = quantized

@@ -74,7 +74,8 @@ class Quantize(Technique):
         ranges: how a tensor's range is chosen from what it held; default: nncf takes the mean over samples of each
             one's extremes, onnxruntime the extremes of all, placed that which changes the values least (mse). [nncf:
             minmax; onnxruntime: minmax, entropy, percentile; placed: all]
-        engine: for whose fusions Q and DQ are placed. [placed]
+        engine: for whose fusions Q and DQ are placed; tensorrt: as its parser wants them (hasten.graph.lint), in int8
+            around zero, for TensorRT 10, 11 and RTX alike. [placed]
         bias_correction: add to biases what rounding the weights took from the mean output. [placed]
         spare: share of the layers that stay in floats, those that change the answers most when they alone are in INT8.
             [placed]
@@ -96,7 +97,7 @@ class Quantize(Technique):
     full_bias_correction: bool = False
     activations_per_channel: bool = True
     ranges: Literal["default", "minmax", "entropy", "percentile", "mse"] = "default"
-    engine: Literal["onnxruntime", "openvino"] = "onnxruntime"
+    engine: Literal["onnxruntime", "openvino", "tensorrt"] = "onnxruntime"
     bias_correction: bool = True
     spare: float = 0.0
     equalize: Literal["no", "weights", "activations"] = "no"
@@ -176,6 +177,7 @@ class Quantize(Technique):
             cls(method="placed"),
             cls(method="placed", engine="openvino"),
             cls(method="placed", ranges="minmax"),
+            *([cls(method="placed", engine="tensorrt")] if _has_tensorrt() else []),
             *([cls(method="placed", equalize="activations")] if "Softmax" in kinds and "MatMul" in kinds else []),
         ]
         static = [*placed, *(nncf if find_spec("nncf") else []), *runtime]
@@ -279,6 +281,13 @@ def _products_with_weights(model: OnnxModel) -> bool:
     """Whether there is a MatMul with a constant matrix, which MatMulNBits can hold."""
     matrices = {w.name for w in model.proto.graph.initializer if len(w.dims) == 2}
     return any(n.op_type == "MatMul" and n.input[1] in matrices for n in nodes(model.proto.graph))
+
+
+def _has_tensorrt() -> bool:
+    """Whether an engine that reads such a file runs here."""
+    from hasten.find import engine
+
+    return any(engine(name).missing() is None for name in ("tensorrt", "tensorrt_rtx"))
 
 
 def _has_depthwise(model: OnnxModel) -> bool:

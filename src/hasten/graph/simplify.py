@@ -84,13 +84,13 @@ def _modern(proto: "onnx.ModelProto") -> "onnx.ModelProto":
     """In an opset that the rules are written for."""
     from onnx import version_converter
 
-    if OnnxModel(proto).opset >= _OLDEST_OPSET:
+    if not (opset := OnnxModel(proto).opset) or opset >= _OLDEST_OPSET:  # 0: of other operator sets alone
         return proto
     try:
         return version_converter.convert_version(proto, _OLDEST_OPSET)
     except Exception as fault:  # the converter has its own errors for every operator
         raise NotApplicable(
-            f"opset {OnnxModel(proto).opset} cannot be converted to {_OLDEST_OPSET} ({fault})",
+            f"opset {opset} cannot be converted to {_OLDEST_OPSET} ({fault})",
             "export the model again with a newer opset",
         ) from fault
 

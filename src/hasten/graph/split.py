@@ -9,11 +9,12 @@ import numpy as np
 from hasten.data import Data
 from hasten.engine import Engine
 from hasten.errors import HastenError, NotApplicable
+from hasten.flow import answer
 from hasten.golden import SHARES
 from hasten.graph._clip import Cut, cut
 from hasten.model import Model, OnnxModel
 from hasten.pipeline import Pipeline
-from hasten.stage import Stage, answer
+from hasten.stage import Stage
 from hasten.technique import Technique
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from hasten.bundle import Bundle
-from hasten.diagnose.drift import drift
+from hasten.diagnose.drift import behind, drift
 from hasten.errors import InputError, Unmet
 from hasten.model import Arrays
 from hasten.task import Task
@@ -76,6 +76,7 @@ def _golden(bundle: Bundle, scratch: Path) -> tuple[Samples, Arrays]:
 
 
 def _of_task(bundle: Bundle, task: Task, scratch: Path) -> tuple[Samples, Arrays]:
+    task = behind(bundle, task)
     if moved := drift(bundle.pipeline, task.pipeline):
         raise Unmet(f"{task.source} has drifted from {bundle.folder}: {'; '.join(moved)}", "make the bundle again")
     part = _part(bundle, task)

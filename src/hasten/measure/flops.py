@@ -37,6 +37,8 @@ NOTHING = frozenset(
     Unsqueeze Upsample Where Xor
     """.split()  # noqa: SIM905 - a list of 150 strings would hide what it says
 )
+TREES = frozenset({"TreeEnsemble", "TreeEnsembleClassifier", "TreeEnsembleRegressor"})  # they compare, and add
+_OWN, _ML = ("", "ai.onnx"), "ai.onnx.ml"
 
 
 @dataclass(frozen=True)
@@ -144,8 +146,8 @@ def of(tensors: Tensors, model: OnnxModel, axes: Mapping[str, int] | None = None
     total, unknown, work = 0, {f"free axis {name!r}": None for name in free}, []
     for node in tensors.graph.node:
         found, known = 0, True
-        if node.op_type not in NOTHING or node.domain not in ("", "ai.onnx"):
-            rule = RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        if not (node.op_type in TREES if node.domain == _ML else node.op_type in NOTHING and node.domain in _OWN):
+            rule = RULES.get(node.op_type) if node.domain in _OWN else None
             made = rule and rule(node, [shapes.get(n) for n in node.input], [shapes.get(n) for n in node.output])
             known = made is not None
             if not known:

@@ -36,6 +36,12 @@ class Latency:
     p90_ms: float
     p99_ms: float | None  # None: too few samples
     samples: int
+    mean_ms: float | None = None  # where the time depends on the sample: the median over bursts of a burst's mean
+
+    @property
+    def typical_ms(self) -> float:
+        """By which entrants are compared: of times that depend on the sample the median says nothing."""
+        return self.p50_ms if self.mean_ms is None else self.mean_ms
 
 
 @dataclass(frozen=True)
@@ -49,24 +55,32 @@ class Speedup:
 
 @dataclass(frozen=True)
 class Race:
-    """What a race gave: times_ms[launch][round][entrant] is a burst's calls, in ms."""
+    """What a race gave: times_ms[launch][round][entrant] is a burst's calls, in ms.
+
+    Those of an entrant that `varies` go to easy and hard samples in the proportion of the data: their mean is what
+    counts.
+    """
 
     times_ms: Sequence[Sequence[Sequence[Sequence[float]]]]
+    varies: frozenset[int] = frozenset()
 
     def latency(self, entrant: int) -> Latency:
         calls = np.concatenate([burst[entrant] for launch in self.times_ms for burst in launch])
         p50, p90, p99 = (float(p) for p in np.percentile(calls, (50, 90, 99)))
-        return Latency(p50, p90, p99 if len(calls) >= ENOUGH_FOR_P99 else None, len(calls))
+        means = [float(np.mean(burst[entrant])) for launch in self.times_ms for burst in launch]
+        mean = float(np.median(means)) if entrant in self.varies else None
+        return Latency(p50, p90, p99 if len(calls) >= ENOUGH_FOR_P99 else None, len(calls), mean)
 
     def speedup(self, entrant: int, over: int) -> Speedup:
         """The time of `over` divided by the time of `entrant`.
 
-        In each round the medians of the two bursts are compared, in each launch the median of its rounds is taken. Of
-        several launches: their median, with its order-statistic interval. Of one: the same of its rounds; it speaks of
-        these processes only, not of what a restart would give.
+        In each round the medians of the two bursts are compared, or the means where one varies; in each launch the
+        median of its rounds is taken. Of several launches: their median, with its order-statistic interval. Of one: the
+        same of its rounds; it speaks of these processes only, not of what a restart would give.
         """
+        middle_of = np.mean if self.varies & {entrant, over} else np.median
         logs = [
-            [math.log(float(np.median(burst[over])) / float(np.median(burst[entrant]))) for burst in launch]
+            [math.log(float(middle_of(burst[over])) / float(middle_of(burst[entrant]))) for burst in launch]
             for launch in self.times_ms
         ]
         low, middle, high = _of_median(logs[0] if len(logs) == 1 else [float(np.median(x)) for x in logs])
@@ -98,7 +112,7 @@ def race(stands: Sequence["Stand"], rounds: int = ROUNDS, launches: int = LAUNCH
                     bursts[i] = stands[i].burst(DROP, KEEP)
                 times[-1].append(bursts)
                 turn += 1
-    return Race(times)
+    return Race(times, frozenset(i for i, stand in enumerate(stands) if stand.varies))
 
 
 def rotated(order: Sequence[int], turn: int) -> list[int]:

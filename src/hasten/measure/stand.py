@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self
 
@@ -11,8 +12,9 @@ import numpy as np
 
 from hasten import find
 from hasten.child import Child
+from hasten.exits import Exit, stages
 from hasten.measure import machine
-from hasten.model import OnnxModel, Signature
+from hasten.model import OnnxModel
 
 _LOAD_S, _RUN_S, _DATA_S = 900.0, 300.0, 24 * 3600.0  # limits on what hangs, not on what is slow
 
@@ -39,6 +41,8 @@ class Entrant:
 class Stand:
     """A compiled, warmed-up entrant. Use it as a context manager, or `close` it.
 
+    A model with an exit runs as the stages that it is cut into, and `varies`: the time depends on the sample.
+
     Nothing here waits for a quiet machine: whoever times holds hasten.measure.lock.
     """
 
@@ -51,14 +55,14 @@ class Stand:
             HastenError: the engine is missing, refuses the model, or dies of it.
         """
         self.entrant, self.feed = entrant, feed
-        self._signature: Signature | None = None
-        if entrant.model.suffix == ".onnx":
-            self._signature = OnnxModel.load(entrant.model).signature
+        self._model = OnnxModel.load(entrant.model) if entrant.model.suffix == ".onnx" else None
+        self.varies = self._model is not None and Exit.of(self._model.proto) is not None
         self._launch()
 
     def _launch(self) -> None:
         threads = self.entrant.settings.get("threads") or machine.threads()
         self._child = Child("hasten.measure.subject:Subject", cpus=machine.cpus(threads))
+        self._cut = TemporaryDirectory(prefix="hasten-")
         try:
             self._compiled = self._child.call(
                 "compile",
@@ -66,12 +70,21 @@ class Stand:
                 model=str(self.entrant.model),
                 engine=self.entrant.engine,
                 settings=dict(self.entrant.settings),
-                signature=self._signature and self._signature.to_json(),
+                signature=self._model and self._model.signature.to_json(),
                 feed=str(self.feed),
+                **self._stages(),
             )
         except BaseException:
             self.close()
             raise
+
+    def _stages(self) -> dict[str, Any]:
+        """Of a model with an exit: what it is cut into, as it is shipped."""
+        if self._model is None or not self.varies:
+            return {}
+        engine = find.engine(self.entrant.engine)(**self.entrant.settings)
+        made = stages(self._model, engine, Path(self._cut.name))
+        return {"stages": [stage.to_json() for stage in made], "folder": self._cut.name}
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -102,6 +115,11 @@ class Stand:
         names = self._child.call("answers", _DATA_S, data=str(data), out=str(out))
         return {name: np.load(out / f"{i}.npy", mmap_mode="r") for i, name in enumerate(names)}
 
+    def ways(self) -> dict[str, float]:
+        """Where the time depends on the sample: `early_share` of the samples that leave early, and `latency_worst_ms`,
+        the median of those that do not; else nothing."""
+        return dict(self._child.call("ways", _RUN_S)) if self.varies else {}
+
     def throughput(self) -> tuple[float, int]:
         """Samples a second at the best batch, and that batch (of 1, 2, 4, ... 64 where it is free)."""
         per_s, batch = self._child.call("throughput", _RUN_S)
@@ -119,6 +137,7 @@ class Stand:
     def close(self) -> None:
         """End the process; harmless when repeated."""
         self._child.close()
+        self._cut.cleanup()
 
     def __enter__(self) -> Self:
         return self

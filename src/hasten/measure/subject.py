@@ -9,7 +9,7 @@ import gc
 import itertools
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -19,13 +19,17 @@ import numpy as np
 
 from hasten import find
 from hasten.data import Data
-from hasten.engine import int8_share
+from hasten.engine import Session, int8_share
 from hasten.errors import ContractError, InputError
+from hasten.flow import Flow
 from hasten.measure.accuracy import answer, cut
 from hasten.model import OnnxFile, Signature, TorchModel
+from hasten.stage import Stage
 from hasten.task import Task
 
 SAMPLES = 16  # real inputs that calls rotate through
+LOOKED, MIXED = 1000, 64  # where the time depends on the sample: by how many it is told how far they go; as SAMPLES
+GOLDEN = (5**0.5 - 1) / 2  # multiples of it are spread evenly, however many there are
 SHORTEST_S, LONGEST_S = 0.02, 0.2  # of a burst; the calls asked for are kept within
 SETTLE_S, DROP_S = 0.04, 0.1  # calls are dropped at least and at most this long: another's threads spin on after it
 WARM_S = 2.0  # a model that is not stable after this is taken as it is
@@ -39,7 +43,14 @@ class Subject:
     """Made in the child without arguments; `compile` comes first. Every answer is a JSON value."""
 
     def compile(
-        self, model: str, engine: str, settings: Mapping[str, Any], signature: Mapping[str, Any] | None, feed: str
+        self,
+        model: str,
+        engine: str,
+        settings: Mapping[str, Any],
+        signature: Mapping[str, Any] | None,
+        feed: str,
+        stages: Sequence[Mapping[str, Any]] = (),
+        folder: str = "",
     ) -> dict[str, Any]:
         """Compile, then warm up on real inputs until the time of a call is stable.
 
@@ -47,16 +58,23 @@ class Subject:
             model: an ONNX file, whose `signature` is given; or a task file, whose original model is meant.
             engine, settings: an engine by name, and its fields.
             feed: folder of .npy; its samples are what the calls are made with.
+            stages, folder: what a model with an exit is cut into, as in a bundle, and where the files lie.
         """
         self._engine = find.engine(engine)(**settings)
-        source = OnnxFile(Path(model), Signature.from_json(signature)) if signature else _trained(Path(model))
+        whole = Signature.from_json(signature) if signature else None
+        source = OnnxFile(Path(model), whole) if whole else _trained(Path(model))
         _forget_peak()
         begin = time.perf_counter()
-        self._session = self._engine.compile(source)
+        if stages and whole:
+            parts = [Stage.from_json(stage, Path(folder)) for stage in stages]
+            self._session = Session(Flow(parts, [t.name for t in whole.outputs]), whole)
+        else:
+            self._session = self._engine.compile(source)
         compile_s = time.perf_counter() - begin
         self._data = Data.load(feed)
         self._calls = 1 if self._session.signature.batch else self._session.signature.fixed_batch
-        feeds = [cut(self._data, start, self._calls) for start in _spread(len(self._data), SAMPLES)]
+        self._ways = self._taken()
+        feeds = [cut(self._data, start, self._calls) for start in _mixed(self._ways)]
         for one in feeds:
             self._session(one)
         self._feeds = itertools.cycle(feeds)
@@ -68,6 +86,27 @@ class Subject:
         """The executed graph. An engine may have to compile a twin for it: asked for only when it is wanted."""
         layers = self._session.compiled.layers()
         return {"layers": [asdict(layer) for layer in layers], "int8_share": int8_share(layers)}
+
+    def ways(self) -> dict[str, float]:
+        """Of stages: the share of samples that need none of those that are left out at times, and the median time in
+        ms of those that need most."""
+        ways = list(self._ways.values())
+        longest = [i for i, way in self._ways.items() if way == max(ways)][:SAMPLES]
+        shared, self._feeds = self._feeds, itertools.cycle([cut(self._data, i, self._calls) for i in longest])
+        try:
+            worst = statistics.median(self.burst(DROP_CALLS, PLAIN_CALLS))
+        finally:
+            self._feeds = shared
+        return {"early_share": ways.count(0) / len(ways), "latency_worst_ms": worst}
+
+    def _taken(self) -> dict[int, int]:
+        """Samples at even distances, by the first of a call, and how many of the stages that are left out at times it
+        takes; without such stages a few will do."""
+        flow = self._session.compiled
+        if not isinstance(flow, Flow):
+            return dict.fromkeys(_spread(len(self._data), SAMPLES), 0)
+        looked = _spread(len(self._data), LOOKED)
+        return {i: int(flow.further(cut(self._data, i, self._calls))[0].max()) for i in looked}
 
     def profile(self, seconds: float) -> dict[str, Any]:
         """What a call spends in each layer, by the engine's own account; and what a call takes without and with it.
@@ -169,6 +208,16 @@ def _trained(path: Path) -> TorchModel:
     if not isinstance(model, TorchModel):
         raise InputError(f"the model of {path} is an ONNX file", "give that file itself")
     return model
+
+
+def _mixed(ways: Mapping[int, int]) -> list[int]:
+    """Samples to rotate through, of which as many go each way as of all, in every run of them."""
+    if len(set(ways.values())) == 1:
+        return [list(ways)[i] for i in _spread(len(ways), SAMPLES)]
+    ordered = sorted(ways, key=lambda i: ways[i])
+    count = min(MIXED, len(ordered))
+    chosen = [ordered[round((i + 0.5) * len(ordered) / count - 0.5)] for i in range(count)]
+    return sorted(chosen, key=lambda i: chosen.index(i) * GOLDEN % 1)
 
 
 def _spread(length: int, count: int) -> list[int]:

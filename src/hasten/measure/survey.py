@@ -82,9 +82,12 @@ def _started(engine: Engine, model: OnnxModel, feed: Path, task_file: Path | Non
 
 
 def _figures(timed: Race, place: int, stand: Stand, precision: str, samples: int) -> dict[str, Any]:
-    latency, share = timed.latency(place), stand.facts["int8_share"]
+    latency, share, ways = timed.latency(place), stand.facts["int8_share"], stand.ways()
     per_s, batch = stand.throughput()
+    mean = {} if latency.mean_ms is None else {"latency_mean_ms": latency.mean_ms}
     return {
+        **mean,
+        **ways,
         "energy": energy(lambda: samples * len(stand.burst(drop=0, keep=ENERGY_KEEP))),
         "precision": "int8" if share else precision,
         "int8_share": share,

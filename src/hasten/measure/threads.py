@@ -60,7 +60,7 @@ def _sweep(model: Path, engine: str, settings: Mapping[str, Any], feed: Path, nu
         entrants = [Entrant(model, engine, dict(settings) | {"threads": n}) for n in numbers]
         stands = [stack.enter_context(Stand(e, feed)) for e in entrants]
         result = race(stands, launches=1)
-    return fewest([result.latency(i).p50_ms for i in range(len(numbers))], numbers)
+    return fewest([result.latency(i).typical_ms for i in range(len(numbers))], numbers)
 
 
 def fewest(p50_ms: list[float], numbers: list[int]) -> int:

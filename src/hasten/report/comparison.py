@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hasten.report.cells import NONE, Column, Row, digits, interval, short, signed, times
+from hasten.report.cells import EARLY, NONE, Column, Row, digits, early, interval, short, signed, times, typical
 from hasten.report.html import rendered
 from hasten.report.picture import picture
 from hasten.report.table import filled
@@ -24,7 +24,7 @@ def comparison_tables(result: Mapping[str, Any]) -> "list[RenderableType]":
         result: as in spec/comparison.schema.json.
     """
     known = {c.head: c for c in columns(result)}
-    figures = [c for head, c in known.items() if head in ("recipe", *COST) or head.startswith("ms, ")]
+    figures = [c for head, c in known.items() if head in ("recipe", EARLY, *COST) or head.startswith("ms, ")]
     gains = [known[head] for head in ("recipe", *GAIN)]
     depends = [
         Column("technique", lambda d: d["technique"], figure=False),
@@ -38,7 +38,7 @@ def comparison_tables(result: Mapping[str, Any]) -> "list[RenderableType]":
         filled(f"{result['task']}: size and time", figures, rows(result)),
         filled(title, gains, rows(result)),
         filled("on what it depends", depends, result["dependence"]),
-        *(f"{row['recipe']}: {row['reason']}" for row in result["rows"] if row["reason"]),
+        *(f"{r['recipe']}: {said}" for r in result["rows"] for said in (*r.get("said", []), r["reason"]) if said),
         result["verdict"],
     ]
 
@@ -62,6 +62,7 @@ def answer(depends: bool | None) -> str:
 def columns(result: Mapping[str, Any]) -> list[Column]:
     """Every column of a row."""
     metric, engines = result["metric"]["name"], list(dict.fromkeys(map(_short, _onnx(result))))
+    exits = any(t.get("early_share") is not None for row in result["rows"] for t in row["trials"])
     return [
         Column("recipe", lambda r: r["recipe"], "what was done to the model", figure=False),
         Column("", lambda r: r["role"], figure=False),
@@ -69,6 +70,7 @@ def columns(result: Mapping[str, Any]) -> list[Column]:
         Column("MACs", lambda r: short(_best(r, "macs")), "multiply-adds for one sample"),
         Column("MB", lambda r: digits(_best(r, "size_mb")), "size of the file"),
         *(Column(f"ms, {e}", partial(_p50, e), "p50 of one call") for e in engines),
+        *([Column(EARLY, _early, "on that engine, and the time of the other samples")] if exits else []),
         Column("engine", lambda r: _short(_best(r, "engine") or NONE), "fastest within the budget", figure=False),
         Column("speedup", lambda r: interval(_best(r, "speedup"), _best(r, "speedup_ci95"), times), "95 %"),
         Column("drop", lambda r: interval(_best(r, "accuracy_drop"), _best(r, "accuracy_drop_ci95"), signed),
@@ -104,7 +106,11 @@ def _short(engine: str) -> str:
 
 
 def _p50(engine: str, row: Row) -> str:
-    return digits(next((t["latency_p50_ms"] for t in row["trials"] if _short(t["engine"]) == engine), None))
+    return next((typical(t) for t in row["trials"] if _short(t["engine"]) == engine), NONE)
+
+
+def _early(row: Row) -> str:
+    return NONE if row["best"] is None else early(row["trials"][row["best"]])
 
 
 def _best(row: Row, column: str) -> Any:

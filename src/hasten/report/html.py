@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hasten.errors import MissingError
-from hasten.report.cells import columns, digits, signed, times
+from hasten.report.cells import columns, digits, percent, signed, times
 from hasten.report.picture import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Picture, picture
 from hasten.report.table import ranked
 
@@ -46,6 +46,7 @@ def page(result: Mapping[str, Any]) -> str:
         trials=ranked(result["trials"]),
         versus=_versus(result),
         digits=digits,
+        percent=percent,
         signed=signed,
         times=times,
     )

@@ -3,7 +3,20 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hasten.report.cells import NONE, Column, Row, batched, columns, digits, percent, short, signed
+from hasten.report.cells import (
+    EARLY,
+    NONE,
+    Column,
+    Row,
+    batched,
+    columns,
+    digits,
+    early,
+    percent,
+    short,
+    signed,
+    typical,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -15,7 +28,7 @@ _SHOWN = ("recipe", "engine", "precision", "speedup", "p50 ms")  # and the metri
 SURVEY = (
     Column("engine", lambda r: r["engine"], "with its settings", figure=False),
     Column("precision", lambda r: r["reason"] or r["precision"], "as executed", figure=False),
-    Column("p50 ms", lambda r: digits(r.get("latency_p50_ms")), "median time of one call"),
+    Column("p50 ms", typical, "median time of one call"),
     Column("p90 ms", lambda r: digits(r.get("latency_p90_ms"))),
     Column("p99 ms", lambda r: digits(r.get("latency_p99_ms"))),
     Column("samples/s", lambda r: NONE if r["reason"] else batched(r), "throughput at the best batch"),
@@ -29,7 +42,7 @@ SURVEY = (
 END_TO_END = (
     Column("from raw input to decision", lambda r: f"{r['runner']}: {r['reason']}" if r["reason"] else r["runner"],
            figure=False),
-    Column("p50 ms", lambda r: digits(r.get("latency_p50_ms")), "median of a call"),
+    Column("p50 ms", typical, "median of a call"),
     Column("prepare", lambda r: digits(r.get("prepare_p50_ms"))),
     Column("model", lambda r: digits(r.get("model_p50_ms"))),
     Column("answer", lambda r: digits(r.get("answer_p50_ms"))),
@@ -47,7 +60,9 @@ def result_tables(result: Mapping[str, Any]) -> "list[RenderableType]":
     known = {c.head: c for c in columns(result["metric"]["name"])}
     drop = Column("drop", lambda r: signed(r["accuracy_drop"]))
     worst = Column("at most", lambda r: signed((r["accuracy_drop_ci95"] or (None, None))[1]))
-    chosen = [*(known[head] for head in (*_SHOWN, result["metric"]["name"])), drop, worst, known["on"]]
+    every = [*result["baselines"], *result["trials"], *([result["winner"]] if result["winner"] else [])]
+    figures = [*(known[head] for head in _SHOWN), *_exits(every), known[result["metric"]["name"]]]
+    chosen = [*figures, drop, worst, known["on"]]
     shown: list[RenderableType] = [filled("baselines: the model as it is", chosen[1:], result["baselines"])]
     if tried := ranked(result["trials"]):
         fate = Column("", lambda r: r["status"], figure=False)
@@ -65,7 +80,7 @@ def ranked(trials: Iterable[Row]) -> list[Row]:
 
 def survey_table(rows: Sequence[Row]) -> "Table":
     """What `hasten measure` found: an engine a row."""
-    return filled("", SURVEY, rows)
+    return filled("", [*SURVEY, *_exits(rows)], rows)
 
 
 def cost_tables(rows: Sequence[Row]) -> "list[RenderableType]":
@@ -94,7 +109,13 @@ def _milli(value: float | None) -> float | None:
 
 def end_to_end_table(rows: Sequence[Row]) -> "Table":
     """What `hasten measure BUNDLE` found: from raw input to decision, and the model alone, a runner a row."""
-    return filled("", END_TO_END, rows)
+    return filled("", [*END_TO_END, *_exits(rows)], rows)
+
+
+def _exits(rows: Sequence[Row]) -> list[Column]:
+    """A further column where samples leave early."""
+    known = any(row.get("early_share") is not None for row in rows)
+    return [Column(EARLY, early, "share of the samples, and the time of the others")] if known else []
 
 
 def _range(row: Row) -> str:
@@ -110,7 +131,7 @@ def doctor_tables(found: Mapping[str, Any]) -> "list[RenderableType]":
     for name, value in found["conditions"].items():
         machine.add_row(name, _plain(value))
     for part in found["parts"]:
-        parts.add_row(part["kind"], part["name"], part["missing"] or "here")
+        parts.add_row(part["kind"], part["name"], "; ".join(filter(None, (part["caveat"], part["missing"]))) or "here")
     for cache in found["caches"]:
         caches.add_row(cache["folder"], digits(cache["mb"]))
     return [machine, parts, *([caches] if found["caches"] else [])]

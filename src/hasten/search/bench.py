@@ -11,8 +11,8 @@ from typing import Any, Literal
 from hasten import find
 from hasten.engine import Engine
 from hasten.errors import HastenError, InputError
+from hasten.exits import macs
 from hasten.measure import machine
-from hasten.measure.flops import count
 from hasten.measure.latency import Race, race
 from hasten.measure.lock import quiet
 from hasten.measure.stand import Entrant, Stand
@@ -50,7 +50,7 @@ class Bench:
         """A trial of `recipe` on `engine` with the number of threads that is fastest for this file."""
         name = type(engine).__module__.rpartition(".")[2]
         with quiet():
-            threads = best_threads(self.path(recipe, engine), name, vars(engine), self.shop.feed("validate"))
+            threads = best_threads(self.path(recipe, engine), name, vars(engine), self.shop.feed("validate", recipe))
         chosen = replace(engine, threads=threads)
         self._engines[str(chosen)] = chosen
         return Trial(recipe, str(chosen), precision=chosen.precision)
@@ -88,7 +88,7 @@ class Bench:
             kept = []
             for i in sorted(range(len(stands)), key=lambda i: i != first):  # the others are held to the original's rows
                 judged = self.judge.original if i == first else self.judge.score
-                score = judged(stands[i], "validate", planned[i].key)
+                score = judged(stands[i], "validate", planned[i])
                 front = fastest(planned, p50)
                 times = timing(result.latency(i), {planned[j].engine: result.speedup(i, over=j) for j in front})
                 kept.append(
@@ -116,7 +116,7 @@ class Bench:
     def _enough(self, trials: list[Trial]) -> list[Trial]:
         """The trials, when the original and an engine at f32 are among them."""
         kinds = {self.engine(t).takes for t in trials if self.engine(t).precision == "f32"}
-        for kind in ("onnx",) if isinstance(self.shop.task.model, Path) else ("torch", "onnx"):
+        for kind in ("torch", "onnx") if isinstance(self.shop.task.original, TorchModel) else ("onnx",):
             if kind not in kinds:
                 said = [
                     f"{t.engine}: {t.reason}"
@@ -176,7 +176,7 @@ class Bench:
             own = len(references)
             over = {t.engine: result.speedup(own, over=i) for i, (t, _) in enumerate(references)}
             timed = replace(trial, **timing(result.latency(own), over), **self.facts(trial, stand))
-            score = {} if outrun(timed, best) else self.judge.score(stand, "validate", trial.key)
+            score = {} if outrun(timed, best) else self.judge.score(stand, "validate", trial)
             return replace(timed, **score, seconds_spent=time.monotonic() - began)
 
     def _undisturbed(self, references: list[tuple[Trial, Stand]], stand: Stand) -> Race:
@@ -213,7 +213,7 @@ class Bench:
                 over = {b.engine: result.speedup(i, over=j) for j, b in enumerate(raced)}
                 judged = self.judge.original if i == 0 else self.judge.score
                 rows.append(
-                    replace(trial, **timing(result.latency(i), over), **judged(stands[i], split, trial.key))
+                    replace(trial, **timing(result.latency(i), over), **judged(stands[i], split, trial))
                 )  # test meets the baselines, which nobody chose, and the winner
         return [*rows[: len(raced)], *(t for t in baselines if t not in raced)], rows[place]
 
@@ -225,7 +225,7 @@ class Bench:
         with ExitStack() as own:
             stands = [own.enter_context(self.stand(t)) for t in entered]
             result = race(stands, launches=CHOOSING, seed=self.seed)
-        return entered[min(range(len(entered)), key=lambda i: result.latency(i).p50_ms)]
+        return entered[min(range(len(entered)), key=lambda i: result.latency(i).typical_ms)]
 
     def _with_threads(self, trial: Trial) -> list[Trial]:
         """The trial, and the same with the next numbers of threads: the sweep that chose was one launch."""
@@ -243,7 +243,8 @@ class Bench:
     def stand(self, trial: Trial) -> Stand:
         engine = self.engine(trial)
         name = type(engine).__module__.rpartition(".")[2]
-        return Stand(Entrant(self.path(trial.recipe, engine), name, vars(engine)), self.shop.feed("validate"))
+        path = self.path(trial.recipe, engine)  # first: what cannot be made says so
+        return Stand(Entrant(path, name, vars(engine)), self.shop.feed("validate", trial.recipe))
 
     def facts(self, trial: Trial, stand: Stand) -> dict[str, Any]:
         """What is not a race: size, arithmetic, memory, throughput, the share of INT8 as executed."""
@@ -251,13 +252,14 @@ class Bench:
         per_s, batch = stand.throughput()
         model = self.shop.load(trial.recipe)
         original = self.shop.task.original
-        return {
+        ways = stand.ways()
+        return ways | {
             "int8_share": share,
             "precision": "int8" if share else self.engine(trial).precision,
             "params": original.params
             if trial.recipe == AS_IT_IS and isinstance(original, TorchModel)
             else model.params,
-            "macs": count(model).macs,
+            "macs": macs(model, ways.get("early_share", 0.0)),
             "size_mb": model.size_mb,
             "peak_memory_mb": stand.peak_memory_mb(),
             "throughput_per_s": per_s,
@@ -292,7 +294,7 @@ def finalists_of(admitted: list[Trial]) -> list[Trial]:
         return [t for t in ranked if cost(t) <= NEAR * cost(ranked[0])]
 
     by_speedup = best(lambda t: 1 / t.speedup if t.speedup else math.inf)
-    return list({t.key: t for t in (*by_speedup, *best(lambda t: t.latency_p50_ms or math.inf))}.values())
+    return list({t.key: t for t in (*by_speedup, *best(lambda t: t.typical_ms or math.inf))}.values())
 
 
 def originals_first(baselines: list[Trial]) -> list[Trial]:

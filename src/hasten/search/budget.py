@@ -13,7 +13,7 @@ class Budget:
 
     max_drop: float = 0.01  # in the metric's unit; the upper end of the 95 % interval has to stay within
     speedup: float | None = None  # over the original
-    latency_ms: float | None = None  # p50
+    latency_ms: float | None = None  # p50, or the mean where the time depends on the sample
     time_s: float = 1200.0  # no candidate is started later than this
 
 
@@ -24,7 +24,7 @@ def outrun(trial: Trial, best: Trial | None) -> str:
     """
     if best is None or (trial.speedup or 0.0) * OUTRUN > (best.speedup or 0.0):
         return ""
-    taken, least = trial.latency_p50_ms or 0.0, best.latency_p50_ms or 0.0
+    taken, least = trial.typical_ms or 0.0, best.typical_ms or 0.0
     return "" if taken < OUTRUN * least else f"not scored: it takes {taken:.3g} ms, and {least:.3g} are enough"
 
 
@@ -44,8 +44,8 @@ def refusal(winner: Trial, budget: Budget) -> str:
         return (
             f"{budget.speedup:g}x was asked for; the best within the budget is {winner.speedup:.2f}x ({winner.label})"
         )
-    if budget.latency_ms and (winner.latency_p50_ms or 0) > budget.latency_ms:
-        best = f"the best within the budget takes {winner.latency_p50_ms:.3g} ms ({winner.label})"
+    if budget.latency_ms and (winner.typical_ms or 0) > budget.latency_ms:
+        best = f"the best within the budget takes {winner.typical_ms:.3g} ms ({winner.label})"
         return f"{budget.latency_ms:g} ms was asked for; {best}"
     if low <= 1:
         return "nothing within the budget is faster than the model as it is"

@@ -11,11 +11,11 @@ import numpy as np
 
 from hasten import files
 from hasten.data import Data
+from hasten.drop import paired_drop
 from hasten.errors import HastenError, InputError
 from hasten.measure.stand import Stand
-from hasten.metric import paired_drop
 from hasten.model import Arrays
-from hasten.search.trial import scoring
+from hasten.search.trial import Trial, scoring
 from hasten.search.workshop import Workshop
 
 
@@ -26,31 +26,34 @@ class Judge:
         self.shop, self.seed = shop, seed
         self.metric = shop.task.measure
 
-    def original(self, stand: Stand, split: Literal["validate", "test"], name: str) -> dict[str, Any]:
+    def original(self, stand: Stand, split: Literal["validate", "test"], trial: Trial) -> dict[str, Any]:
         """Score the original model, and remember its rows (and answers, where they are the target)."""
-        answers = self._answers(stand, split, name)
+        answers = self._answers(stand, split, trial)
         if self._target(split) is None:
             files.write(self._kept(split, "target"), lambda p: _save(p, np.asarray(next(iter(answers.values())))))
         rows = self._rows(answers, split)
-        self._forget(split, name)
+        self._forget(split, trial)
         files.write(self._kept(split, "rows"), lambda p: _save(p, rows))
         return scoring(self._total(rows), None, len(rows), split)
 
-    def score(self, stand: Stand, split: Literal["validate", "test"], name: str) -> dict[str, Any]:
+    def score(self, stand: Stand, split: Literal["validate", "test"], trial: Trial) -> dict[str, Any]:
         """The accuracy columns of an entrant, with its paired drop from the original."""
-        rows = self._rows(self._answers(stand, split, name), split)
-        self._forget(split, name)
+        rows = self._rows(self._answers(stand, split, trial), split)
+        self._forget(split, trial)
         before = np.load(self._kept(split, "rows"))
         with self._users():
             drop = paired_drop(self.metric, before, rows, self.shop.task.split(split).groups, self.seed)
         return scoring(self._total(rows), drop, len(rows), split)
 
-    def _answers(self, stand: Stand, split: Literal["validate", "test"], name: str) -> Arrays:
-        return stand.answers(self.shop.feed(split), self.shop.answers(f"{split}-{name}"))
+    def _answers(self, stand: Stand, split: Literal["validate", "test"], trial: Trial) -> Arrays:
+        return stand.answers(self.shop.feed(split, trial.recipe), self._place(split, trial))
 
-    def _forget(self, split: Literal["validate", "test"], name: str) -> None:
+    def _forget(self, split: Literal["validate", "test"], trial: Trial) -> None:
         """Answers can be far larger than the data; their rows are all that is asked for again."""
-        shutil.rmtree(self.shop.answers(f"{split}-{name}"), ignore_errors=True)
+        shutil.rmtree(self._place(split, trial), ignore_errors=True)
+
+    def _place(self, split: str, trial: Trial) -> Path:
+        return self.shop.answers(f"{split}-{trial.key}")
 
     def _rows(self, answers: Arrays, split: Literal["validate", "test"]) -> np.ndarray:
         target = self._target(split)

@@ -30,34 +30,42 @@ class Maker:
             door: {"task": path, "at_most": {part: samples}} or {"model": path, "metric": name, "calibrate": folder}.
             base: the exported file, where there is one: recipes of graph passes alone start from it.
             out: where the file goes.
-            torch: a folder of checkpoints: what a recipe makes of the torch model is made once for all that begin so.
+            torch: a folder of checkpoints, and of graphs that came of training: what a recipe makes of the torch model
+                is made once for all that begin so.
 
         Returns:
             What `note` tells: the seconds that the steps took, those that another recipe had them take among them; and
-            why layers were left as they are, by step.
+            why layers were left as they are, by step. What techniques tell of the file is in `said`.
         """
         task, steps = self._task(door), Recipe.parse(recipe).steps
         graph_only = all(step.takes == "onnx" for step in steps)
         model: Model = OnnxModel.load(base) if base and graph_only else task.original
-        note: Note = {"seconds": 0.0, "untouched": {}}
+        note: Note = {"seconds": 0.0, "untouched": {}, "said": []}
         for done, step in enumerate(steps, 1):
             kept = Path(torch) / key_of(str(Recipe(steps[:done])), "torch")
             if (kept / checkpoint.PLAN).exists():
                 model, note = checkpoint.load(kept, task), json.loads((kept / NOTE).read_text())
                 continue
+            if (file := kept.with_suffix(".onnx")).exists():
+                model, note = OnnxModel.load(file), json.loads(file.with_suffix(".json").read_text())
+                continue
             began, known = time.monotonic(), len(model.edits) if isinstance(model, TorchModel) else 0
             if step.takes == "onnx" and isinstance(model, TorchModel):
-                model = export(model, task.sample()).model
+                model = export(model, task.seen_by(model).sample()).model
             model = step(model, task)
             edits = model.edits[known:] if isinstance(model, TorchModel) else ()
             left = {layer: why for edit in edits for layer, why in edit.get("untouched", {}).items()}
             note = {
                 "seconds": note["seconds"] + time.monotonic() - began,
                 "untouched": note["untouched"] | ({str(step): left} if left else {}),
+                "said": list(model.said) if isinstance(model, OnnxModel) else [],
             }
             if isinstance(model, TorchModel):
                 checkpoint.save(model, kept, {NOTE: json.dumps(note)})
-        made = export(model, task.sample()).model if isinstance(model, TorchModel) else model
+            elif step.takes == "torch":
+                files.write(file.with_suffix(".json"), json.dumps(note))
+                model.save(file)
+        made = export(model, task.seen_by(model).sample()).model if isinstance(model, TorchModel) else model
         files.write(Path(out).with_suffix(".json"), json.dumps(note))
         made.save(Path(out))
         return note

@@ -29,6 +29,7 @@ class Row:
     minutes: float = 0.0  # of this machine, to make it; what another row has made is counted again
     untouched: Mapping[str, Mapping[str, str]] | None = None  # step -> layer -> why it was left as it is
     reason: str = ""  # why there is nothing to measure
+    said: tuple[str, ...] = ()  # what techniques tell of it
     trials: tuple[Trial, ...] = ()
 
     def best(self, budget: Budget) -> Trial | None:
@@ -74,7 +75,8 @@ class Rows:
             self.rows.append(replace(row, reason=str(fault)))
             return
         trials = tuple(self._measured(recipe, engine) for engine in self._settings(model.quantized))
-        self.rows.append(replace(row, minutes=note["seconds"] / 60, untouched=note["untouched"], trials=trials))
+        made = replace(row, minutes=note["seconds"] / 60, untouched=note["untouched"], said=tuple(note["said"]))
+        self.rows.append(replace(made, trials=trials))
 
     def _settings(self, quantized: bool) -> list[Engine]:
         """Worth trying on such a file, in the precisions that the model as it is was measured in."""
@@ -102,7 +104,7 @@ class Rows:
             if trial.key not in found:
                 with self._bench.stand(trial) as stand:
                     judged = self._bench.judge.score if i else self._bench.judge.original
-                    scored = replace(trial, **judged(stand, "test", trial.key)).to_json()
+                    scored = replace(trial, **judged(stand, "test", trial)).to_json()
                 found[trial.key] = {column: scored[column] for column in TESTED}
                 files.write(path, json.dumps(found))
         return found
@@ -124,7 +126,7 @@ def together(rows: Sequence[Row], original: Trial, budget: Budget) -> list[str]:
             smaller.append(row.recipe)
         elif trial.precision == "int8":
             lighter.append(row.recipe)
-    smaller.sort(key=lambda recipe: not Recipe.parse(recipe).steps[0].forgets)
+    smaller.sort(key=_turn)
     fronts = [[recipe] for recipe in smaller] + ([smaller] if len(smaller) > 1 else [])
     made = []
     for front in fronts:
@@ -134,6 +136,12 @@ def together(rows: Sequence[Row], original: Trial, budget: Budget) -> list[str]:
             except UsageError:  # two that draw weights anew, say
                 continue
     return made
+
+
+def _turn(recipe: str) -> int:
+    """What draws weights anew stands first, what leaves a graph last."""
+    steps = Recipe.parse(recipe).steps
+    return -1 if steps[0].forgets else int(steps[-1].gives == "onnx")
 
 
 def _rank(trial: Trial, budget: Budget) -> tuple[bool, float]:

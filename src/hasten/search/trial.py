@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self
 
+from hasten.drop import Drop
 from hasten.measure.latency import Latency, Speedup
-from hasten.metric import Drop
 
 Status = Literal["pending", "baseline", "kept", "rejected", "failed"]
 
@@ -28,6 +28,9 @@ class Trial:
     latency_p50_ms: float | None = None
     latency_p90_ms: float | None = None
     latency_p99_ms: float | None = None
+    latency_mean_ms: float | None = None  # this and the next two where the time depends on the sample
+    latency_worst_ms: float | None = None  # median of the samples that take longest
+    early_share: float | None = None  # of the samples that leave at the first exit
     throughput_per_s: float | None = None  # samples, at the best batch
     throughput_batch: int | None = None
     peak_memory_mb: float | None = None
@@ -36,7 +39,7 @@ class Trial:
     accuracy_drop_ci95: tuple[float, float] | None = None
     n_samples: int | None = None
     split: Literal["validate", "test"] = "validate"
-    speedup: float | None = None  # p50 of the first baseline / p50 of this, interleaved
+    speedup: float | None = None  # time of the first baseline / time of this, interleaved
     speedup_ci95: tuple[float, float] | None = None
     speedups: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # the same over each baseline raced with it
     seconds_spent: float = 0.0
@@ -48,6 +51,11 @@ class Trial:
     @property
     def label(self) -> str:
         return f"{self.recipe} on {self.engine}"
+
+    @property
+    def typical_ms(self) -> float | None:
+        """By which trials are compared."""
+        return self.latency_p50_ms if self.latency_mean_ms is None else self.latency_mean_ms
 
     def to_json(self) -> dict[str, Any]:
         """The row of the result; an interval without an end (too few samples) is null."""
@@ -80,6 +88,7 @@ def timing(latency: Latency, over: Mapping[str, Speedup]) -> dict[str, Any]:
         "latency_p50_ms": latency.p50_ms,
         "latency_p90_ms": latency.p90_ms,
         "latency_p99_ms": latency.p99_ms,
+        "latency_mean_ms": latency.mean_ms,
         "speedup": first and first.value,
         "speedup_ci95": first and (first.low, first.high),
         "speedups": {name: {"value": s.value, "ci95": [s.low, s.high]} for name, s in over.items()},

@@ -5,6 +5,7 @@ import fcntl
 import json
 import shutil
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, get_args
@@ -85,13 +86,20 @@ class Workshop:
     def _code(self) -> list[Path]:
         return sorted(self.task.source.parent.glob("*.py")) if self.task.source else []
 
-    def feed(self, split: Split) -> Path:
-        """The inputs of one part of the data as a folder of .npy, which children map into memory."""
-        data, folder = self.task.split(split), self.folder / "data" / split
+    def feed(self, split: Split, recipe: str = str(Recipe())) -> Path:
+        """The inputs of one part of the data, as this recipe's model takes them, as .npy for children to map."""
+        task, name = self.seen(recipe), str(split)
+        if task.origin:
+            name += f"-{sha256(json.dumps(task.pipeline.to_json()).encode()).hexdigest()[:16]}"
+        data, folder = task.split(split), self.folder / "data" / name
         if not (folder / ".whole").exists():
             Data(data.inputs).save(folder)
             files.write(folder / ".whole", "")
         return folder
+
+    def seen(self, recipe: str) -> Task:
+        """The task as the model of this recipe sees it."""
+        return self.task.after(Recipe.parse(recipe).steps)
 
     def file(self, recipe: str) -> Path:
         """The ONNX file that `recipe` gives, made when it is first asked for.
@@ -121,7 +129,7 @@ class Workshop:
         return path
 
     def note(self, recipe: str) -> dict[str, Any]:
-        """What was told when the file was made: `seconds`, and `untouched`, {step: {layer: why}}."""
+        """What was told when the file was made: `seconds`; `untouched`, {step: {layer: why}}; `said`."""
         return dict(json.loads(self.file(recipe).with_suffix(".json").read_text()))
 
     @property

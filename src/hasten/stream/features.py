@@ -8,9 +8,9 @@ import numpy as np
 
 from hasten.bundle import Bundle
 from hasten.errors import InputError
+from hasten.flow import run
 from hasten.pipeline import Window
 from hasten.prepare import native
-from hasten.stage import run
 from hasten.stream.frame import Frame
 from hasten.stream.sampler import Sample
 
@@ -79,7 +79,7 @@ class Features:
         core = native("video by timestamp")
         self._core: Any = core.Window(window.seconds, window.fps, window.stride_s, window.padding)
         self._how = self.bundle.pipeline.inputs[self._input]
-        running = self.bundle.running()
+        running = self.bundle.flow.running()
         self._each = [pair for pair in running if pair[0].when == "frame"]
         self._whole = [pair for pair in running if pair[0].when != "frame"]
         read = {t.name for stage, _ in self._whole for t in stage.signature.inputs} | {

@@ -18,10 +18,25 @@ Engine openvino() {
 #ifndef HASTEN_ONNXRUNTIME
 Engine onnxruntime() {
     return {"onnxruntime",
-            {{Setting::integer, "threads", {}}},
+            {{Setting::integer, "threads", {}}, {Setting::boolean, "turns", {}}},
             "libhasten was built without ONNX Runtime: build it with -DORT_ROOT=FOLDER, or run hasten boost with "
             "--engine openvino",
             nullptr};
+}
+#endif
+
+std::vector<Setting> tensorrt_settings() {
+    return {{Setting::integer, "threads", {}},
+            {Setting::integer, "typical", {}},
+            {Setting::integer, "most", {}},
+            {Setting::integer, "longest", {}},
+            {Setting::integer, "dla_core", {}}};
+}
+
+#ifndef HASTEN_TENSORRT
+Engine tensorrt() {
+    return {"tensorrt", tensorrt_settings(),
+            "libhasten was built without TensorRT: build it with -DTENSORRT_ROOT=FOLDER on a machine with CUDA", nullptr};
 }
 #endif
 

@@ -86,6 +86,7 @@ public:
             options.SetExecutionMode(ORT_SEQUENTIAL);
             options.SetGraphOptimizationLevel(ORT_ENABLE_ALL);
             options.SetLogSeverityLevel(ORT_LOGGING_LEVEL_ERROR);
+            if (job.settings.value("turns", false)) options.AddConfigEntry("session.force_spinning_stop", "1");
             session_ = Ort::Session(environment(), job.file.c_str(), options);
         } catch (const Ort::Exception& fault) {
             throw Error(Error::input, "onnxruntime refuses the model: " + reason(fault.what()), "try another engine");
@@ -102,7 +103,7 @@ private:
 }  // namespace
 
 Engine onnxruntime() {
-    return {"onnxruntime", {{Setting::integer, "threads", {}}}, "", [](const Job& job) {
+    return {"onnxruntime", {{Setting::integer, "threads", {}}, {Setting::boolean, "turns", {}}}, "", [](const Job& job) {
                 return std::make_unique<Network>(job);
             }};
 }

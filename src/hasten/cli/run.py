@@ -1,0 +1,59 @@
+"""Answer many samples with a bundle: images, manifests or arrays; a job that survives kills and bad inputs."""
+
+import argparse
+from pathlib import Path
+
+from hasten.cli._arguments import count
+from hasten.cli._outcome import Outcome
+from hasten.offline.output import FORMS
+from hasten.search.progress import Progress
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", metavar="BUNDLE", help="a folder made by boost")
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="image files, folders of them, patterns; manifests (.csv, .parquet with a column path); .npz",
+    )
+    parser.add_argument("-o", "--output", required=True, type=Path, metavar="OUT", help="a new folder for the answers")
+    parser.add_argument("--format", choices=FORMS, default="jsonl", help="of the answers (default jsonl)")
+    parser.add_argument("--outputs", action="store_true", help="write what the network gives beside the decisions")
+    parser.add_argument("--prepared", action="store_true", help="arrays are tensors as the network takes them")
+    parser.add_argument("--limit", type=count, metavar="N", help="the first N samples only")
+    parser.add_argument("--errors-max", type=count, metavar="N", help="stop above N samples that cannot be answered")
+    parser.add_argument(
+        "--on", default="local", metavar="WHERE", help="local, ray, or ray=ADDRESS of a cluster (default local)"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with the job that is in OUT")
+    parser.add_argument("--dry-run", action="store_true", help="list and check, and write nothing")
+
+
+def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
+    from hasten.bundle import Bundle
+    from hasten.cli._door import gate
+    from hasten.offline import job
+
+    with Bundle.load(arguments.bundle, verify=False) as bundle:
+        gate(bundle)
+    options = job.Options(
+        arguments.format, arguments.outputs, arguments.prepared, arguments.limit, arguments.errors_max
+    )
+    result = job.run(
+        arguments.bundle,
+        arguments.inputs,
+        arguments.output,
+        options,
+        on=arguments.on,
+        resume=arguments.resume,
+        dry_run=arguments.dry_run,
+        progress=progress,
+    )
+    if arguments.dry_run:
+        first = ", ".join(result["first"])
+        return Outcome(result, [f"{result['samples']} samples, the first of them {first}; nothing was written"])
+    shown = f"{arguments.output}: {result['rows']} answers in {result['parts']} parts, each sample once"
+    if result["errors"]:
+        shown += f"; {result['errors']} samples have none, and errors.jsonl says why"
+    return Outcome(result, [shown])

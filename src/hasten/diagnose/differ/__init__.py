@@ -1,0 +1,1 @@
+"""Where do two models, or two engines, begin to differ? Outputs first, then layer by layer, each on its own."""

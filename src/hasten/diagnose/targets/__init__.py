@@ -1,0 +1,1 @@
+"""One file a target of `hasten check`; see `hasten.diagnose.target`."""

@@ -1,0 +1,238 @@
+"""A job: every sample answered exactly once, in shards that are whole or absent, whatever happens meanwhile."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hasten import files, manifest
+from hasten.bundle import Bundle
+from hasten.errors import InputError, Unmet, unknown
+from hasten.offline import local, output
+from hasten.offline.inputs import Place, Reader, digest, listed
+from hasten.offline.journal import NAME, Journal
+from hasten.offline.sweep import best_way
+from hasten.search.progress import Progress, Silent
+
+SHARD_S, SMALLEST, LARGEST = 5.0, 64, 8192  # a part is about so many seconds of work: what a kill can cost
+FEW = 512  # samples that are not worth a sweep
+SWEPT = 128  # samples that a sweep looks at
+LINES = 50  # of progress, about
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is written, and when a job gives up.
+
+    Attributes:
+        form: of the parts.
+        tensors: outputs beside the decisions.
+        prepared: rows of arrays are tensors as the network takes them.
+        limit: no more samples than this, of those listed.
+        errors_max: with more samples that cannot be answered the job stops; None: however many.
+    """
+
+    form: output.Form = "jsonl"
+    tensors: bool = False
+    prepared: bool = False
+    limit: int | None = None
+    errors_max: int | None = None
+
+
+def run(
+    bundle: str | Path,
+    inputs: Sequence[str],
+    out: str | Path,
+    options: Options | None = None,
+    *,
+    on: str = "local",
+    resume: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Answer every sample of `inputs`, and prove at the end that each has one row or one reason.
+
+    `out` holds part-NNNNNN, in the order of the inputs; errors.jsonl, id and reason of those
+    without an answer; job.json, what is returned. A job that was killed at any moment goes on with `resume`.
+
+    Args:
+        inputs: see hasten.offline.inputs.listed.
+        on: local, ray (a cluster of its own on this machine), or ray=ADDRESS of one whose machines share the folders.
+        dry_run: list and check, and write nothing.
+
+    Returns:
+        samples, rows, errors, parts, bundle (its seal), options, plan (workers, threads, batch, shard), seconds of
+        this process, samples a second while they were answered.
+
+    Raises:
+        InputError: inputs that cannot be listed, another job in `out`, or a disk that refuses.
+        UsageError: inputs that this bundle does not take.
+        Unmet: more errors than `errors_max`; the job can be resumed with another number.
+    """
+    options, progress = options or Options(), progress or Silent()
+    bundle, out, began = Path(bundle), Path(out), time.monotonic()
+    output.require(options.form)
+    crew = _crew(on)
+    progress.stage("listing the samples")
+    places = listed(inputs, options.limit)
+    seal = _checked(bundle, places, options)
+    asked = {k: v for k, v in asdict(options).items() if k != "errors_max"}
+    identity = {"bundle": seal, "inputs": digest(places), "options": asked}
+    told = {"samples": len(places), "bundle": seal, "options": asked}
+    if dry_run:
+        return {**told, "first": [p.id for p in places[:5]]}
+    _free(out, resume)
+    opened = {"bundle": str(bundle), "form": options.form, "prepared": options.prepared, "tensors": options.tensors}
+    with Journal(out) as journal:
+        plan = _plan(journal, identity, opened, places, progress)
+        size = plan["shard"]
+        shards = {i: places[first : first + size] for i, first in enumerate(range(0, len(places), size))}
+        left = _left(journal, out, shards, options.form)
+        samples = sum(map(len, left.values()))
+        paths = {i: output.part(out, i, options.form) for i in left}
+        answers = crew(left, paths, opened | {"threads": plan["threads"]}, plan)
+        begun = time.monotonic()
+        _work(journal, answers, left, options.errors_max, _Told(progress, len(places) - samples, len(places)))
+        per_s = samples / (time.monotonic() - begun)
+        progress.stage("proving that every sample is there once")
+        result = told | {"rows": _proven(journal, out, shards, options.form), "parts": len(shards), "plan": plan}
+        return _finished(journal, out, result | {"seconds": time.monotonic() - began, "per_s": per_s})
+
+
+def _checked(bundle: Path, places: Sequence[Place], options: Options) -> str:
+    """The seal of a bundle that replays its golden cases and takes these samples."""
+    with Bundle.load(bundle) as whole:
+        Reader(whole.signature, whole.pipeline, options.prepared).check(places)
+        output.columns(whole.signature, whole.pipeline, options.tensors)
+    return str(manifest.read(bundle)["seal"])
+
+
+def _plan(
+    journal: Journal, identity: Mapping[str, Any], opened: dict[str, Any], places: Sequence[Place], progress: Progress
+) -> dict[str, Any]:
+    """That of the job that is here; a new one is measured, where it is worth it."""
+    if begun := journal.begun():
+        before, plan, _ = begun
+        if changed := sorted(k for k in identity if before.get(k) != identity[k]):
+            raise InputError(
+                f"the job in {journal.path.parent} had another {', '.join(changed)}",
+                "give the same again, or choose another folder",
+            )
+        return plan
+    plan = {"workers": 1, "threads": 0, "batch": 32, "shard": FEW}
+    if len(places) > FEW:
+        progress.stage("measuring batches and workers")
+        few = np.linspace(0, len(places) - 1, SWEPT).round().astype(int)
+        plan = best_way(identity["bundle"], opened, [tuple(places[i]) for i in few])
+        plan["shard"] = max(SMALLEST, min(LARGEST, plan["batch"] * round(SHARD_S * plan["per_s"] / plan["batch"])))
+    journal.begin(identity, plan)
+    return plan
+
+
+def _free(out: Path, resume: bool) -> None:
+    """See that the folder is this job's to write to; what a kill left half written goes."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file", "choose a folder")
+    if (out / NAME).exists():
+        if not resume:
+            raise InputError(f"{out} holds a job", "add --resume to go on with it, or choose another folder")
+        for stale in out.glob(".*.aside"):
+            stale.unlink(missing_ok=True)
+    elif out.exists() and any(out.iterdir()):
+        raise InputError(f"{out} is not empty and holds no job", "choose another folder")
+
+
+def _crew(on: str) -> Callable[..., Iterator[tuple[int, dict[str, Any]]]]:
+    """What answers the shards.
+
+    Raises:
+        UsageError: neither local nor ray.
+    """
+    name, equals, address = on.partition("=")
+    if name == "ray":
+        from hasten.offline import ray
+
+        return partial(ray.answers, address=address)
+    if name != "local" or equals:
+        raise unknown("place to run a job on", on, ("local", "ray", "ray=ADDRESS"))
+    return local.answers
+
+
+def _left(
+    journal: Journal, out: Path, shards: Mapping[int, Sequence[Place]], form: output.Form
+) -> dict[int, Sequence[Place]]:
+    """Those that are not on disk as the journal has them."""
+    entered = journal.shards()
+    paths = {i: output.part(out, i, form) for i in entered}
+    whole = {i for i, path in paths.items() if path.is_file() and files.sha256(path) == entered[i][1]}
+    return {i: shard for i, shard in shards.items() if i not in whole}
+
+
+def _work(
+    journal: Journal,
+    crew: Iterator[tuple[int, dict[str, Any]]],
+    shards: Mapping[int, Sequence[Place]],
+    most: int | None,
+    told: "_Told",
+) -> None:
+    """Every shard, entered in the journal when it is whole."""
+    with closing(crew):  # type: ignore[type-var]  # both are generators
+        for index, answer in crew:
+            journal.end(index, answer["rows"], answer["sha256"], answer["errors"])
+            told.more(len(shards[index]))
+            if most is not None and (count := journal.error_count()) > most:
+                raise Unmet(
+                    f"{count} samples cannot be answered, more than {most}", "add --resume and a higher --errors-max"
+                )
+
+
+class _Told:
+    """How far the job is, said about `LINES` times."""
+
+    def __init__(self, progress: Progress, done: int, total: int) -> None:
+        self._progress, self._done, self._total = progress, done, total
+        self._before, self._began, self._said = done, time.monotonic(), done
+
+    def more(self, samples: int) -> None:
+        self._done += samples
+        if self._done - self._said >= self._total / LINES or self._done == self._total:
+            per_s = (self._done - self._before) / (time.monotonic() - self._began)
+            left_s = (self._total - self._done) / per_s
+            self._progress.trial(self._done, self._total, f"{per_s:.0f} samples a second", left_s)
+            self._said = self._done
+
+
+def _proven(journal: Journal, out: Path, shards: Mapping[int, Sequence[Place]], form: output.Form) -> int:
+    """Rows in all, once every sample is seen to have one row, or one reason why not.
+
+    Raises:
+        InputError: a part was changed, or is not what the journal says.
+    """
+    reasons = {name for name, _ in journal.errors()}
+    count = 0
+    for index, places in shards.items():
+        path = output.part(out, index, form)
+        wanted = [p.id for p in places if p.id not in reasons]
+        if list(output.ids(path, form)) != wanted:
+            raise InputError(f"{path} does not hold the answers of its samples", "remove that file and add --resume")
+        count += len(wanted)
+    if stray := {p.name for p in out.glob(f"part-*.{form}")} - {output.part(out, i, form).name for i in shards}:
+        raise InputError(f"{out} holds {min(stray)}, which is no part of this job", "remove it and add --resume")
+    return count
+
+
+def _finished(journal: Journal, out: Path, result: dict[str, Any]) -> dict[str, Any]:
+    """The errors and the result on disk; the job has ended."""
+    errors = journal.errors()
+    lines = (json.dumps({"id": name, "reason": reason}, ensure_ascii=False) + "\n" for name, reason in errors)
+    files.write(out / "errors.jsonl", "".join(lines))
+    result["errors"] = len(errors)
+    files.write(out / "job.json", json.dumps(result, indent=1) + "\n")
+    journal.finish()
+    return result

@@ -1,0 +1,182 @@
+"""A worker: a process that holds one bundle and answers shards. Reading runs ahead of the engine in threads."""
+
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hasten import files
+from hasten.answer import activated
+from hasten.bundle import Bundle
+from hasten.errors import ContractError, HastenError, InputError
+from hasten.manifest import read
+from hasten.measure.machine import threads as cores
+from hasten.model import Arrays
+from hasten.offline import output
+from hasten.offline.inputs import Place, Reader
+
+AHEAD = 2  # batches that are read before their turn, beside one for each core
+SAME = 1e-3  # of the largest answer: a batch that differs more takes something from the whole of it (dynamic INT8)
+
+Loaded = tuple[list[int], dict[str, np.ndarray], dict[int, str]]
+
+
+class Worker:
+    """Made in a child, or in an actor of Ray; `open` comes first. Arguments and answers are JSON values."""
+
+    def open(self, bundle: str, threads: int, form: output.Form, prepared: bool, tensors: bool) -> None:
+        """
+        Args:
+            threads: of the engine; 0 leaves those of the bundle.
+            form, tensors: what is written; see hasten.offline.output.
+            prepared: see Reader.
+        """
+        whole = Bundle.load(bundle, verify=False)
+        if threads:
+            stages = tuple(replace(s, engine=replace(s.engine, threads=threads)) for s in whole.stages)
+            whole = replace(whole, stages=stages)
+        self._bundle, self._form = whole, form
+        self._seal = read(Path(bundle))["seal"]
+        self._reader = Reader(whole.signature, whole.pipeline, prepared)
+        self._columns = output.columns(whole.signature, whole.pipeline, tensors)
+        self._pool = ThreadPoolExecutor(cores())
+
+    def shard(self, places: Sequence[Sequence[Any]], batch: int, path: str, skip: Mapping[str, str]) -> dict[str, Any]:
+        """Answer these samples, in batches of consecutive ones, and write the part.
+
+        Args:
+            places: id, path, row of each.
+            path: of the part, which appears whole.
+            skip: position -> why it is not even tried.
+
+        Returns:
+            rows; sha256 of the part; errors: position, id and reason of each sample without an answer.
+        """
+        samples = [Place(*p) for p in places]
+        bad = {int(position): reason for position, reason in skip.items()}
+        rows: list[dict[str, Any]] = []
+        for start, (good, tensors, unread) in self._read(samples, batch, set(bad)):
+            bad |= {start + position: reason for position, reason in unread.items()}
+            for position, outputs in self._answered([start + g for g in good], tensors, bad):
+                rows += self._rows([samples[p] for p in position], position, outputs, bad)
+        output.write(Path(path), rows, self._form, self._columns, self._bundle.signature)
+        errors = [[position, samples[position].id, bad[position]] for position in sorted(bad)]
+        return {"rows": len(rows), "sha256": files.sha256(Path(path)), "errors": errors}
+
+    def attempt(self, places: Sequence[Sequence[Any]], batch: int) -> None:
+        """Answer them and keep nothing: does one of them bring the process down?"""
+        samples = [Place(*p) for p in places]
+        for start, (good, tensors, _) in self._read(samples, batch, set()):
+            for _ in self._answered([start + g for g in good], tensors, {}):
+                pass
+
+    def rate(self, places: Sequence[Sequence[Any]], batch: int, seconds: float) -> float:
+        """Samples a second of the engine in batches of that size; 0 where a batch does not answer as its samples do."""
+        good, tensors, _ = self._reader.load([Place(*p) for p in places])
+        if not good:
+            return 0.0
+        feed = {name: np.resize(a, (batch, *a.shape[1:])) for name, a in tensors.items()}
+        try:
+            together = self._bundle.infer(feed)
+            if batch > 1 and not _alike(together, self._bundle.infer({n: a[:1] for n, a in feed.items()})):
+                return 0.0
+        except (InputError, ContractError):
+            return 0.0
+        calls, began = 0, time.perf_counter()
+        while calls < 3 or time.perf_counter() < began + seconds:
+            self._bundle.infer(feed)
+            calls += 1
+        return calls * batch / (time.perf_counter() - began)
+
+    def _read(self, samples: Sequence[Place], batch: int, out: set[int]) -> Iterator[tuple[int, Loaded]]:
+        """Batch after batch, read ahead: the place of its first sample, and what Reader.load makes of those in."""
+        waiting: deque[tuple[int, Future[Loaded]]] = deque()
+        starts = iter(range(0, len(samples), batch))
+
+        def load(start: int) -> Loaded:
+            wanted = [i for i in range(start, min(start + batch, len(samples))) if i not in out]
+            good, tensors, bad = self._reader.load([samples[i] for i in wanted])
+            return [wanted[g] - start for g in good], tensors, {wanted[b] - start: why for b, why in bad.items()}
+
+        while True:
+            while len(waiting) < cores() + AHEAD and (start := next(starts, None)) is not None:
+                waiting.append((start, self._pool.submit(load, start)))
+            if not waiting:
+                return
+            first, future = waiting.popleft()
+            yield first, future.result()
+
+    def _answered(
+        self, positions: list[int], tensors: Arrays, bad: dict[int, str]
+    ) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
+        """Outputs of a batch; where the engine refuses it, of its halves, down to the sample that it refuses."""
+        if not positions:
+            return
+        try:
+            outputs = self._bundle.infer(tensors)
+        except HastenError as fault:
+            if len(positions) == 1:
+                bad[positions[0]] = str(fault)
+                return
+            half = len(positions) // 2
+            for part in (slice(0, half), slice(half, None)):
+                yield from self._answered(positions[part], {n: a[part] for n, a in tensors.items()}, bad)
+        else:
+            yield positions, outputs
+
+    def _rows(
+        self, places: Sequence[Place], positions: Sequence[int], outputs: Arrays, bad: dict[int, str]
+    ) -> Iterator[dict[str, Any]]:
+        """A row for each sample whose outputs are numbers."""
+        decisions = self._bundle.pipeline.decide(outputs)
+        first, *others = outputs.values()
+        scores = activated(first.astype(np.float64), self._bundle.pipeline.answer.activation)
+        plain = {name: outputs[name].tolist() for name in self._columns if name in outputs}
+        finite = np.all([np.isfinite(a.reshape(len(a), -1)).all(axis=1) for a in outputs.values()], axis=0)
+        for i, (place, decision) in enumerate(zip(places, decisions, strict=True)):
+            if not finite[i]:
+                bad[positions[i]] = "the network's answer is not finite; see what is unusual about the sample"
+                continue
+            told = self._told(decision, scores[i], others[0][i] if others else None)
+            row = {"id": place.id, "bundle": self._seal, **told, **{name: rows[i] for name, rows in plain.items()}}
+            yield {name: row[name] for name in ("id", "bundle", *self._columns)}
+
+    def _told(self, decision: Any, scores: np.ndarray, second: np.ndarray | None) -> dict[str, Any]:
+        """One decision in words and figures."""
+        answer = self._bundle.pipeline.answer
+        if answer.kind == "tensor":
+            return {}
+        if answer.kind != "boxes" or second is None:
+            return {"answer": decision, "score": _of(decision, scores), "label": _named(decision, answer.labels)}
+        return {
+            "answer": decision,
+            "score": [float(scores[box, label]) for box, label in decision],
+            "label": _named([label for _, label in decision], answer.labels),
+            "box": [second[box].tolist() for box, _ in decision],
+        }
+
+
+def _of(decision: Sequence[Any], scores: np.ndarray) -> list[Any]:
+    """The scores [..., classes] of the classes told, in lists of the same form."""
+    if scores.ndim > 1:
+        return [_of(part, row) for part, row in zip(decision, scores, strict=True)]
+    return [float(scores[c]) for c in decision]
+
+
+def _named(decision: Any, labels: Sequence[str]) -> Any:
+    if not labels:
+        return None
+    return [_named(d, labels) for d in decision] if isinstance(decision, list) else labels[decision]
+
+
+def _alike(together: Arrays, single: Arrays) -> bool:
+    """Whether the first sample of a batch has the answer that it has alone."""
+    return all(
+        np.allclose(together[name][:1], a, rtol=0, atol=SAME * max(1e-9, float(np.abs(a).max(initial=0))))
+        for name, a in single.items()
+    )

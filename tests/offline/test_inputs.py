@@ -1,0 +1,133 @@
+"""What a job reads: ids that are there once, in an order of their own, and reasons for what cannot be read."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hasten.bundle import Bundle
+from hasten.errors import InputError, UsageError
+from hasten.offline.inputs import Place, Reader, digest, listed
+
+GOLDEN = Path(__file__).parents[2] / "spec" / "golden"
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    (folder / "more").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name, size in (("b.png", (20, 30)), ("a.JPG", (33, 21)), ("more/c.png", (8, 12))):
+        kind = "JPEG" if name.endswith("JPG") else "PNG"
+        Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).save(folder / name, kind)
+    (folder / "notes.txt").write_text("not an image")
+    return folder
+
+
+def reader(name: str, prepared: bool = False) -> Reader:
+    bundle = Bundle.load(GOLDEN / name, verify=False)
+    return Reader(bundle.signature, bundle.pipeline, prepared)
+
+
+def test_a_folder_is_its_images_in_order(photos: Path) -> None:
+    ids = [Path(p.id).relative_to(photos).as_posix() for p in listed([str(photos)])]
+    assert ids == ["a.JPG", "b.png", "more/c.png"]
+    assert listed([str(photos / "*.png")]) == listed([str(photos / "b.png")])
+    assert len(listed([str(photos)], limit=2)) == 2
+
+
+def test_a_manifest_gives_ids(photos: Path) -> None:
+    (photos / "list.csv").write_text("id,path\nfirst,b.png\nsecond,more/c.png\n")
+    assert listed([str(photos / "list.csv")]) == [
+        Place("first", str(photos / "b.png")),
+        Place("second", str(photos / "more/c.png")),
+    ]
+    (photos / "plain.csv").write_text("path\nb.png\n")
+    assert [p.id for p in listed([str(photos / "plain.csv")])] == ["b.png"]
+
+
+def test_parquet_is_a_manifest_too(photos: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.table({"path": ["b.png"], "id": [7], "x": [1.0]}), photos / "list.parquet")
+    assert listed([str(photos / "list.parquet")]) == [Place("7", str(photos / "b.png"))]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("file\nb.png\n", "no column called path"),
+        ("id,path\nfirst\n", "row 2"),
+        ("id,path\nsame,b.png\nsame,a.JPG\n", "two samples are called 'same'"),
+        ("id,path\n", "holds no sample"),
+    ],
+)
+def test_manifests_that_cannot_be_used(photos: Path, text: str, said: str) -> None:
+    (photos / "list.csv").write_text(text)
+    with pytest.raises(InputError, match=said):
+        listed([str(photos / "list.csv")])
+
+
+@pytest.mark.parametrize(("word", "said"), [("none.png", "does not exist"), ("*.gif", "nothing is called")])
+def test_inputs_that_are_not_there(tmp_path: Path, word: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        listed([str(tmp_path / word)])
+
+
+def test_a_video_is_no_sample(tmp_path: Path) -> None:
+    (tmp_path / "game.mp4").write_bytes(b"")
+    with pytest.raises(InputError, match="is a video"):
+        listed([str(tmp_path / "game.mp4")])
+
+
+def test_the_digest_is_of_what_is_listed(photos: Path) -> None:
+    whole = listed([str(photos)])
+    assert digest(whole) == digest(listed([str(photos)]))
+    assert len({digest(whole), digest(whole[:2]), digest(whole[::-1])}) == 3
+
+
+def test_images_are_prepared_as_one_by_one(photos: Path) -> None:
+    (photos / "d.png").write_bytes((photos / "b.png").read_bytes()[:60])
+    read, places = reader("classifier"), listed([str(photos)])
+    good, tensors, bad = read.load(places)
+    assert good == [0, 1, 3]
+    assert list(bad) == [2]
+    assert "d.png" in bad[2]
+    alone = [read.load([places[i]])[1]["image"] for i in good]
+    assert np.array_equal(tensors["image"], np.concatenate(alone))
+
+
+def test_rows_of_an_archive(tmp_path: Path) -> None:
+    x = np.random.default_rng(1).normal(size=(9, 16)).astype(np.float32)
+    x[4, 2] = np.nan
+    np.savez(tmp_path / "x.npz", x=x, target=np.arange(9))
+    places = listed([str(tmp_path / "x.npz")])
+    assert [p.id for p in places[:2]] == [f"{tmp_path / 'x.npz'}#0", f"{tmp_path / 'x.npz'}#1"]
+    good, tensors, bad = reader("int8").load([places[i] for i in (8, 3, 4, 5, 6)])
+    assert good == [0, 1, 3, 4]
+    assert np.array_equal(tensors["x"], x[[8, 3, 5, 6]])
+    assert "not finite" in bad[2]
+
+
+def test_rows_that_do_not_fit(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x=np.zeros((2, 5), np.float32))
+    np.savez(tmp_path / "y.npz", y=np.zeros((2, 16), np.float32))
+    _, _, bad = reader("int8").load(listed([str(tmp_path / "x.npz"), str(tmp_path / "y.npz")]))
+    assert "expected" in bad[0]
+    assert "the bundle takes ['x']" in bad[3]
+
+
+def test_tensors_that_are_prepared_already(tmp_path: Path) -> None:
+    image = np.random.default_rng(1).normal(size=(3, 3, 8, 12)).astype(np.float32)
+    np.savez(tmp_path / "p.npz", image=image)
+    places = listed([str(tmp_path / "p.npz")])
+    assert np.array_equal(reader("classifier", prepared=True).load(places)[1]["image"], image)
+    assert len(reader("classifier").load(places)[2]) == 3
+
+
+@pytest.mark.parametrize("name", ["int8", "two-inputs", "video"])
+def test_images_for_a_bundle_that_takes_none(photos: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="not single image files"):
+        reader(name).check(listed([str(photos)]))

@@ -1,0 +1,65 @@
+"""The same job on Ray: the same rows, and an end though a worker is killed in the middle."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import bundles
+import numpy as np
+import psutil
+import pytest
+from test_job import PLAN, archive, errors, rows
+
+from hasten.errors import InputError, UsageError
+from hasten.offline import job
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    bundles.make(tmp_path / "bundle").close()
+    return tmp_path / "bundle"
+
+
+def actors(since: float) -> list[psutil.Process]:
+    """Processes of Ray that answer shards, and were started since then."""
+    found = psutil.process_iter(["cmdline", "create_time"])
+    told = [(p, " ".join(p.info["cmdline"] or ())) for p in found if p.info["create_time"] >= since - 1]
+    return [p for p, said in told if "ray::" in said and "Map" in said]
+
+
+@pytest.mark.filterwarnings("ignore")  # Ray's own
+def test_ray_gives_the_same_rows_though_a_worker_is_killed(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "best_way", lambda *_: dict(PLAN))
+    x = archive(tmp_path / "x.npz", 3000, r7=np.nan)
+    job.run(bundle, [str(x)], tmp_path / "local")
+    killed: list[int] = []
+    began = time.time()
+
+    def kill() -> None:
+        over = time.monotonic() + 120
+        while not killed and time.monotonic() < over:
+            if len(list((tmp_path / "ray").glob("part-*"))) >= 2:
+                for process in actors(began)[:1]:
+                    os.kill(process.pid, signal.SIGKILL)
+                    killed.append(process.pid)
+            time.sleep(0.05)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    result = job.run(bundle, [str(x)], tmp_path / "ray", on="ray")
+    killer.join()
+    assert killed
+    assert result["rows"] == 2999
+    assert rows(tmp_path / "ray") == rows(tmp_path / "local")
+    assert errors(tmp_path / "ray") == errors(tmp_path / "local")
+
+
+def test_no_cluster_there(bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no Ray cluster"):
+        job.run(bundle, [str(archive(tmp_path / "x.npz", 9))], tmp_path / "out", on="ray=127.0.0.1:1")
+    with pytest.raises(UsageError, match="'local'"):
+        job.run(bundle, [str(tmp_path / "x.npz")], tmp_path / "out", on="locally")
