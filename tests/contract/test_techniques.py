@@ -111,7 +111,7 @@ def _task(name: str, module: Any, data: Data) -> Task:
 
 def forest() -> Task:
     """Trees, and nothing that torch knows."""
-    from trees import fitted, quadrants
+    from forests import fitted, quadrants
 
     return quadrants(fitted)
 
