@@ -17,6 +17,7 @@ TICKS = 60_000
 FPS, LENGTH, SIDE = 10.0, 5, 16
 WINDOW = Window(LENGTH / FPS, FPS, 1 / FPS, max_gap_s=0.3)
 DARK, BRIGHT = 60, 200
+LATER = [2.0, 4.0, 6.0, 8.0, 10.0]  # what a frame weighs by its place in the window: its order counts
 
 
 def pulses(*spans: tuple[float, float]) -> Callable[[float], int]:
@@ -74,7 +75,7 @@ def y4m(
 
 
 def watcher(folder: Path, **answer: float) -> Bundle:
-    """A bundle of two stages: the mean light of each frame, and whether that of a window is above the middle."""
+    """A bundle of two stages: the mean light of a frame; whether that of a window, its end most, is high."""
     middle = (DARK + BRIGHT) / 2
 
     def stage(name: str, graph: onnx.GraphProto, when: str) -> Stage:
@@ -96,11 +97,14 @@ def watcher(folder: Path, **answer: float) -> Bundle:
         [helper.make_tensor("axes", ints, [3], [1, 2, 3]), helper.make_tensor("1", ints, [1], [1])],
     )
     score = helper.make_graph(
-        [node("ReduceMean", ["features", "time"], ["mean"], keepdims=0), node("Mul", ["mean", "gain"], ["score"])],
+        [
+            node("Mul", ["features", "gain"], ["weighed"]),
+            node("ReduceMean", ["weighed", "time"], ["score"], keepdims=0),
+        ],
         "score",
         [value("features", f32, ["N", LENGTH, 1])],
         [value("score", f32, ["N", 1])],
-        [helper.make_tensor("time", ints, [1], [1]), helper.make_tensor("gain", f32, [1], [6.0])],
+        [helper.make_tensor("time", ints, [1], [1]), helper.make_tensor("gain", f32, [LENGTH, 1], LATER)],
     )
     rng = np.random.default_rng(0)
     shades = np.where(np.arange(24) % 2, BRIGHT, DARK)[:, None, None, None]

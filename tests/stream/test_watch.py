@@ -109,6 +109,7 @@ def test_a_slow_source_repeats_frames_and_the_coverage_says_so(bundle: Bundle, t
     _, lines = watched(bundle, [path], windows=True)
     (end,) = of(lines, "end")
     assert end["encoded"] < end["samples"]
+    assert end["same_bytes"] == 0
     assert {w["coverage"] for w in of(lines, "window")} <= {0.4, 0.6}
     assert all(0.4 <= e["coverage"] <= 0.6 for e in of(lines, "event"))
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from hasten.data import Data
 from hasten.engine import Engine
-from hasten.errors import InputError, NotApplicable
+from hasten.errors import HastenError, NotApplicable
 from hasten.flow import answer
 from hasten.golden import SHARES
 from hasten.graph._clip import Cut, cut
@@ -101,7 +101,7 @@ def difference(model: OnnxModel, parts: Cut, clip: str, data: Data) -> str:
             features = {name: a.reshape(samples, frames, *a.shape[1:]) for name, a in made.items()}
             wanted = {t.name for t in parts.window.signature.inputs}
             got = answer(window, {n: a for n, a in (feed | features).items() if n in wanted})
-    except InputError as fault:
+    except HastenError as fault:
         return fault.what
     share = SHARES["i8" if model.quantized else "f32"]
     for name, whole_answer in expected.items():
