@@ -13,7 +13,8 @@ from bar import line_of
 from commands import ROOT
 
 HERE = Path(__file__).parent
-DEMO_S, TEST_S = 360.0, 1260.0  # after installation; tests: ten minutes for the line, five for C++, six for compression
+DEMO_S = 360.0  # after installation
+TEST_S = 2040.0  # likewise: minutes for line 10, C++ 5, compression 6, the shelf 3, targets 4, live 4, offline 2
 BARS = {
     "resize": ("an image is resized in half of Pillow's time, to the same bytes", [HERE / "resize.py"]),
     "cpp-throughput": ("C++ is as fast as benchmark_app, and prepares while it infers", [HERE / "cpp_throughput.py"]),
@@ -23,7 +24,7 @@ BARS = {
     "startup": ("import and help start at once", [HERE / "startup.py"]),
     "training": ("the fashion net is trained to the end", [HERE / "fashion_training.py"]),
     "demo": ("make demo, within six minutes", ["make", "demo"]),
-    "tests": ("make test, within 21 minutes", ["make", "test"]),
+    "tests": ("make test, within 34 minutes", ["make", "test"]),
     "second-venv": ("the demo's bundle runs without torch", [HERE / "second_venv.py", ROOT / "out" / "digits"]),
     "kill-resume": ("ten kills, and nothing runs twice", [HERE / "kill_resume.py"]),
     "timing": ("a copy is as fast as itself, a slowed one is slower", [HERE / "honest_timing.py"]),
@@ -45,6 +46,7 @@ BARS = {
     "check": ("check says what each engine does, operator by operator", [HERE / "check.py"]),
     "placement": ("every layer in INT8, and faster than any library in its budget", [HERE / "placement.py"]),
     "tensorrt": ("INT8 for TensorRT keeps its answers, and builds in one command", [HERE / "tensorrt.py"]),
+    "run": ("a job keeps up with the engine, and survives twenty kills", [HERE / "run_job.py"]),
     "load": ("valid under load in every scenario, and as accurate as at rest", [HERE / "load.py"]),
     "live": (
         "ten times real time on one core, flat memory, prompt answers, each frame encoded once",
