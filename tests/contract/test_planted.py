@@ -14,6 +14,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import hasten
+from hasten import _core
 
 UNREDIRECTED = """import sys  # an editable installation finds `hasten` in its checkout, whatever the path says
 sys.meta_path[:] = [f for f in sys.meta_path if "Redirecting" not in type(f).__name__]
@@ -81,6 +82,7 @@ def plant(root: Path, files: dict[str, str]) -> dict[str, str]:
     for source, target in ((PACKAGE, root / "src" / "hasten"), (TESTS, root / "tests")):
         shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(TESTS.parent / "pyproject.toml", root)
+    shutil.copy(_core.__file__, root / "src" / "hasten")  # what was built lies beside the installed package
     for place, text in files.items():
         (root / "src" / "hasten" / place).write_text(text)
     (root / "src" / "sitecustomize.py").write_text(UNREDIRECTED)

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from hasten.cli._arguments import count
 from hasten.cli._outcome import Outcome
-from hasten.offline.output import FORMS
 from hasten.search.progress import Progress
 
 
 def add(parser: argparse.ArgumentParser) -> None:
+    from hasten.offline.output import FORMS
+
     parser.add_argument("bundle", metavar="BUNDLE", help="a folder made by boost")
     parser.add_argument(
         "inputs",
