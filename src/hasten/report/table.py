@@ -131,7 +131,8 @@ def doctor_tables(found: Mapping[str, Any]) -> "list[RenderableType]":
     for name, value in found["conditions"].items():
         machine.add_row(name, _plain(value))
     for part in found["parts"]:
-        parts.add_row(part["kind"], part["name"], "; ".join(filter(None, (part.get("caveat"), part["missing"]))) or "here")
+        told = filter(None, (part.get("caveat"), part["missing"]))
+        parts.add_row(part["kind"], part["name"], "; ".join(told) or "here")
     for cache in found["caches"]:
         caches.add_row(cache["folder"], digits(cache["mb"]))
     return [machine, parts, *([caches] if found["caches"] else [])]
