@@ -79,7 +79,8 @@ def plant(root: Path, files: dict[str, str]) -> dict[str, str]:
     Returns:
         The environment in which Python takes the copy.
     """
-    for source, target in ((PACKAGE, root / "src" / "hasten"), (TESTS, root / "tests")):
+    spec = TESTS.parent / "spec"
+    for source, target in ((PACKAGE, root / "src" / "hasten"), (TESTS, root / "tests"), (spec, root / "spec")):
         shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(TESTS.parent / "pyproject.toml", root)
     shutil.copy(_core.__file__, root / "src" / "hasten")  # what was built lies beside the installed package
