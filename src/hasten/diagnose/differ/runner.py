@@ -17,7 +17,7 @@ from hasten.data import Data
 from hasten.engine import Engine, Session
 from hasten.errors import InputError
 from hasten.measure.accuracy import cut
-from hasten.model import Arrays, OnnxFile, OnnxModel
+from hasten.model import Arrays, OnnxFile, OnnxModel, Signature
 
 SAMPLES = 8  # a call, where the batch is free
 _RUN_S = 600.0  # for one file; what hangs, not what is slow
@@ -26,9 +26,17 @@ _RUN_S = 600.0  # for one file; what hangs, not what is slow
 class Runner:
     """The child's side; made without arguments. Arrays travel as .npy files."""
 
-    def run(self, model: str, engine: str, settings: Mapping[str, Any], feed: Mapping[str, str], out: str) -> list[str]:
+    def run(
+        self,
+        model: str,
+        signature: Mapping[str, Any],
+        engine: str,
+        settings: Mapping[str, Any],
+        feed: Mapping[str, str],
+        out: str,
+    ) -> list[str]:
         """One call of a file; the i-th of its outputs goes to `out`/i.npy. Their names, in that order."""
-        file = OnnxFile(Path(model), OnnxModel.load(model).signature)
+        file = OnnxFile(Path(model), Signature.from_json(signature))
         arrays = {name: np.load(path) for name, path in feed.items()}
         with find.engine(engine)(**settings).compile(file) as session:
             try:
@@ -108,11 +116,13 @@ class Runs:
             InputError: the engine refuses the file, fails or dies of it.
         """
         file, paths = self._fresh("model.onnx"), {}
-        OnnxModel(model).save(file)
+        signature = OnnxModel(model).save(file).signature.to_json()
+        del model  # it may be as large as all that the child will need
         for place, (name, array) in enumerate(feed.items()):
             paths[name] = str(file.with_name(f"{place}.npy"))
             np.save(paths[name], array)
-        return self._called("run", file.with_name("out"), model=str(file), feed=paths, **self._named())
+        told = {"model": str(file), "signature": signature, "feed": paths}
+        return self._called("run", file.with_name("out"), **told, **self._named())
 
     def answers(self, model: OnnxModel, samples: Data) -> dict[str, np.ndarray]:
         """Outputs of all samples, [N, ...].
