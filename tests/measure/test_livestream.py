@@ -97,7 +97,7 @@ def test_the_search_finds_the_most(truth: int, most: int) -> None:
 
 
 def test_streams_of_a_bundle(bundle: Path, tmp_path: Path) -> None:
-    found = live(bundle, fps=1000, deadline_ms=200, streams=2, logs=tmp_path / "logs")
+    found = live(bundle, fps=250, deadline_ms=200, streams=2, logs=tmp_path / "logs")
     Draft202012Validator(manifest.schema("load")).validate(found)
     json.dumps(found, allow_nan=False)
     run = found["runs"][0]
@@ -110,7 +110,7 @@ def test_streams_of_a_bundle(bundle: Path, tmp_path: Path) -> None:
 
 
 def test_the_most_streams_are_searched(bundle: Path) -> None:
-    found = live(bundle, fps=500, deadline_ms=300)
+    found = live(bundle, fps=250, deadline_ms=300)
     assert found["search"]
     assert found["runs"][0]["live"]["streams"] >= 1
     Draft202012Validator(manifest.schema("load")).validate(found)
