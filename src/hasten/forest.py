@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from hasten.errors import InputError
+from hasten.forest_node import Places, broken, held_by, numbers, values
 
 if TYPE_CHECKING:
     import onnx
@@ -159,33 +160,33 @@ class Forest:
         Raises:
             InputError: it is not of `OPERATORS`, or its nodes are no trees.
         """
-        held = _held(node)
+        held = held_by(node)
         if node.op_type not in OPERATORS:
             raise InputError(f"{node.op_type} is no ensemble of trees that is read here", f"there are: {OPERATORS}")
         tree, number = (np.array(held.get(f"nodes_{k}", ()), np.int64) for k in ("treeids", "nodeids"))
         modes = np.array(held.get("nodes_modes", ()), object)
         columns = [held.get(f"nodes_{k}", ()) for k in ("featureids", "truenodeids", "falsenodeids")]
-        if not tree.size or {len(c) for c in (number, modes, *columns, _numbers(held, "nodes_values"))} != {tree.size}:
-            raise _broken("has lists of nodes of different lengths")
+        if not tree.size or {len(c) for c in (number, modes, *columns, numbers(held, "nodes_values"))} != {tree.size}:
+            raise broken("has lists of nodes of different lengths")
         order = np.lexsort((np.arange(tree.size), tree))
-        place = _Places(tree[order], number[order])
+        place = Places(tree[order], number[order])
         feature, yes, no = (np.array(c, np.int64)[order] for c in columns)
         modes = modes[order]
         leaf = modes == _LEAF
         if unknown := sorted(set(modes[~leaf]) - set(_MODES)):
             raise InputError(f"the trees of {node.op_type} branch by {unknown[0]}", f"there are: {', '.join(_MODES)}")
         if (feature[~leaf] < 0).any():
-            raise _broken("has a branch that looks at a negative column")
+            raise broken("has a branch that looks at a negative column")
         own = np.arange(tree.size)
         yes, no = (np.where(leaf, own, place.of(place.tree, np.where(leaf, place.number, c))) for c in (yes, no))
         missing = held.get("nodes_missing_value_tracks_true") or np.zeros(tree.size, bool)
-        value, ids = _values(held, _WEIGHTS[node.op_type], place, leaf)
-        base = _numbers(held, "base_values").astype(np.float64)
+        value, ids = values(held, _WEIGHTS[node.op_type], place, leaf)
+        base = numbers(held, "base_values").astype(np.float64)
         made = cls(
             tree=np.unique(place.tree, return_inverse=True)[1],
             feature=np.where(leaf, -1, feature),
             mode=np.array([_MODES.index(m) if m != _LEAF else 0 for m in modes], np.int8),
-            threshold=_numbers(held, "nodes_values")[order],
+            threshold=numbers(held, "nodes_values")[order],
             missing=np.array(missing, bool)[order],
             yes=yes,
             no=no,
@@ -208,9 +209,9 @@ class Forest:
         parents = np.bincount(below, minlength=len(self.tree))
         first = np.flatnonzero(parents == 0)
         if parents.max(initial=0) > 1 or not np.array_equal(self.tree[first], np.arange(self.tree[-1] + 1)):
-            raise _broken("has nodes that are no tree: one root each, and one way to each node")
+            raise broken("has nodes that are no tree: one root each, and one way to each node")
         if not (np.isfinite(self.threshold).all() and np.isfinite(self.value).all() and np.isfinite(self.base).all()):
-            raise _broken("has a threshold or a weight that is not finite")
+            raise broken("has a threshold or a weight that is not finite")
         if not np.array_equal(first, self.root):
             order = np.lexsort((parents > 0, self.tree))
             place = np.argsort(order)
@@ -221,7 +222,7 @@ class Forest:
 
     def _reached(self) -> Self:
         if sum(level.size for level in self.levels()) != len(self.tree):
-            raise _broken("has nodes that no root leads to")
+            raise broken("has nodes that no root leads to")
         return self
 
     def written(self, node: "onnx.NodeProto") -> "onnx.NodeProto":
@@ -253,12 +254,12 @@ class Forest:
         left = [a for a in node.attribute if a.name not in gone]
         del made.attribute[:]
         made.attribute.extend(left)
-        for name, values in lists.items():
+        for name, column in lists.items():
             if double and name in ("nodes_values", f"{kind}_weights"):
-                tensor = helper.make_tensor(name, 11, [len(values)], np.asarray(values, np.float64))
+                tensor = helper.make_tensor(name, 11, [len(column)], np.asarray(column, np.float64))
                 made.attribute.append(helper.make_attribute(f"{name}_as_tensor", tensor))
             else:
-                made.attribute.append(helper.make_attribute(name, list(np.asarray(values).tolist())))
+                made.attribute.append(helper.make_attribute(name, list(np.asarray(column).tolist())))
         return made
 
     def _weighed(self, leaves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -270,69 +271,3 @@ class Forest:
         held[~held.any(1), 0] = True
         rows, columns = np.nonzero(held if len(self.ids) > 2 else np.ones_like(held))
         return leaves[rows], columns
-
-
-class _Places:
-    """Where a node of a tree stands, by the numbers that the file gives both."""
-
-    def __init__(self, tree: np.ndarray, number: np.ndarray) -> None:
-        self.tree, self.number = tree, number
-        self._low, self._high = int(min(0, number.min())), int(number.max())
-        if tree.min() < 0 or (int(tree.max()) + 1) * (self._high - self._low + 1) >= 2**62:
-            raise _broken("numbers its nodes wildly")
-        keys = self._keys(tree, number)
-        self._order = np.argsort(keys, kind="stable")
-        self._keyed = keys[self._order]
-        if (self._keyed[1:] == self._keyed[:-1]).any():
-            raise _broken("gives two nodes of a tree the same number")
-
-    def _keys(self, tree: np.ndarray, number: np.ndarray) -> np.ndarray:
-        return np.asarray(tree * (self._high - self._low + 1) + number - self._low)
-
-    def of(self, tree: np.ndarray, number: np.ndarray) -> np.ndarray:
-        """int [m]: places.
-
-        Raises:
-            InputError: there is no such node.
-        """
-        known = (self._low <= number) & (number <= self._high) & (tree >= 0) & (tree <= self.tree.max())
-        asked = self._keys(np.where(known, tree, 0), np.where(known, number, self._low))
-        found = np.minimum(np.searchsorted(self._keyed, asked), len(self._keyed) - 1)
-        if not (known & (self._keyed[found] == asked)).all():
-            raise _broken("leads to a node that is not there")
-        return np.asarray(self._order[found])
-
-
-def _values(held: dict[str, Any], kind: str, place: _Places, leaf: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """f64 [M, K], and the K classes or targets that they are of."""
-    tree, number, ids = (np.array(held.get(f"{kind}_{k}", ()), np.int64) for k in ("treeids", "nodeids", "ids"))
-    weights = _numbers(held, f"{kind}_weights").astype(np.float64)
-    if not len(tree) == len(number) == len(ids) == len(weights):
-        raise _broken("has lists of weights of different lengths")
-    known = np.unique(ids)
-    at = place.of(tree, number)
-    if not known.size or not leaf[at].all():
-        raise _broken("has weights in branches, or none")
-    value = np.zeros((len(leaf), len(known)))
-    np.add.at(value, (at, np.searchsorted(known, ids)), weights)
-    return value, known
-
-
-def _held(node: "onnx.NodeProto") -> dict[str, Any]:
-    from onnx import helper
-
-    held = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    return {k: [i.decode() if isinstance(i, bytes) else i for i in v] if isinstance(v, list) and k == "nodes_modes"
-            else v.decode() if isinstance(v, bytes) else v for k, v in held.items()}  # fmt: skip
-
-
-def _numbers(held: dict[str, Any], name: str) -> np.ndarray:
-    """A list of f32, or a tensor where the file holds f64."""
-    from onnx import numpy_helper
-
-    tensor = held.get(f"{name}_as_tensor")
-    return np.asarray(numpy_helper.to_array(tensor)) if tensor is not None else np.array(held.get(name, ()), np.float32)
-
-
-def _broken(what: str) -> InputError:
-    return InputError(f"an ensemble of trees {what}", "convert the estimator again")
