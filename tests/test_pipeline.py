@@ -115,6 +115,8 @@ def test_margin_is_the_smallest_gap():
     assert margin(classes(), scores) == 2.0
     assert margin(classes(top_k=2), scores) == 0.5
     assert margin(classes(threshold=3.25), scores) == 0.25
+    both = {"y": np.log([[3.0, 1.0], [2.0, 3.0]])}  # softmax 0.75 and 0.6 for the best
+    assert margin(classes(activation="softmax", threshold=0.625), both) == pytest.approx(0.025)
     assert margin(classes(), {"y": np.ones((4, 1))}) == SURE
 
 

@@ -118,8 +118,9 @@ class Answer:
         first, *arrays = (np.asarray(a).astype(np.float64) for a in outputs.values())
         rows = first.reshape(-1, first.shape[-1])
         if self.kind == "classes":
-            ordered = -np.sort(-rows, axis=1)[:, : self._most + 1]
-            gaps = [ordered[:, :-1] - ordered[:, 1:], *self._beside(ordered[:, : self._most], self.threshold)]
+            ordered = -np.sort(-rows, axis=1)
+            near = ordered[:, : self._most + 1]
+            gaps = [near[:, :-1] - near[:, 1:], *(g[:, : self._most] for g in self._beside(ordered, self.threshold))]
         elif self.kind == "events":
             gaps = [*self._beside(rows, self.on), *self._beside(rows, self.off)]
         else:
