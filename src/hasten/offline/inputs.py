@@ -3,10 +3,11 @@
 import csv
 import glob
 import hashlib
+import mmap
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -182,6 +183,16 @@ class Reader:
                 if last == stop:
                     break
         return good, {name: np.concatenate([p[name] for p in parts]) for name in (self._names if parts else ())}, bad
+
+    def let_go(self, places: Sequence[Place]) -> None:
+        """Of the rows that have been read: until then the pages of a mapped file count as memory of this process."""
+        for path in {place.path for place in places if place.row is not None}:
+            for array in _opened(path).inputs.values():
+                whole: Any = array
+                while isinstance(whole, np.ndarray):
+                    whole = whole.base
+                if isinstance(whole, mmap.mmap):
+                    whole.madvise(mmap.MADV_DONTNEED)
 
     def _together(self, places: Sequence[Place]) -> Arrays:
         """One image file, or rows of one archive that follow each other."""

@@ -1,6 +1,7 @@
 """A job: every sample answered exactly once, in shards that are whole or absent, whatever happens meanwhile."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -21,6 +22,7 @@ from hasten.offline.sweep import best_way
 from hasten.search.progress import Progress, Silent
 
 SHARD_S, SMALLEST, LARGEST = 5.0, 64, 8192  # a part is about so many seconds of work: what a kill can cost
+PARTS = 8  # of a worker, at least, where the samples suffice
 FEW = 512  # samples that are not worth a sweep
 SWEPT = 128  # samples that a sweep looks at
 LINES = 50  # of progress, about
@@ -130,9 +132,15 @@ def _plan(
         progress.stage("measuring batches and workers")
         few = np.linspace(0, len(places) - 1, SWEPT).round().astype(int)
         plan = best_way(identity["bundle"], opened, [tuple(places[i]) for i in few])
-        plan["shard"] = max(SMALLEST, min(LARGEST, plan["batch"] * round(SHARD_S * plan["per_s"] / plan["batch"])))
+        plan["shard"] = _shard(plan, len(places))
     journal.begin(identity, plan)
     return plan
+
+
+def _shard(plan: Mapping[str, Any], samples: int) -> int:
+    """Samples of a part, in whole batches: few enough that at the end of the job no worker waits for another for long."""
+    batch, even = plan["batch"], samples / (PARTS * plan["workers"])
+    return max(SMALLEST, min(LARGEST, batch * math.ceil(min(SHARD_S * plan["per_s"], even) / batch)))
 
 
 def _free(out: Path, resume: bool) -> None:

@@ -44,7 +44,8 @@ class Worker:
         self._seal = read(Path(bundle))["seal"]
         self._reader = Reader(whole.signature, whole.pipeline, prepared)
         self._columns = output.columns(whole.signature, whole.pipeline, tensors)
-        self._pool = ThreadPoolExecutor(cores())
+        self._threads = cores()
+        self._pool = ThreadPoolExecutor(self._threads)
 
     def shard(self, places: Sequence[Sequence[Any]], batch: int, path: str, skip: Mapping[str, str]) -> dict[str, Any]:
         """Answer these samples, in batches of consecutive ones, and write the part.
@@ -64,6 +65,7 @@ class Worker:
             bad |= {start + position: reason for position, reason in unread.items()}
             for position, outputs in self._answered([start + g for g in good], tensors, bad):
                 rows += self._rows([samples[p] for p in position], position, outputs, bad)
+        self._reader.let_go(samples)
         output.write(Path(path), rows, self._form, self._columns, self._bundle.signature)
         errors = [[position, samples[position].id, bad[position]] for position in sorted(bad)]
         return {"rows": len(rows), "sha256": files.sha256(Path(path)), "errors": errors}
@@ -104,7 +106,7 @@ class Worker:
             return [wanted[g] - start for g in good], tensors, {wanted[b] - start: why for b, why in bad.items()}
 
         while True:
-            while len(waiting) < cores() + AHEAD and (start := next(starts, None)) is not None:
+            while len(waiting) < self._threads + AHEAD and (start := next(starts, None)) is not None:
                 waiting.append((start, self._pool.submit(load, start)))
             if not waiting:
                 return
