@@ -3,7 +3,7 @@
     python benchmarks/run_job.py
 
 The fashion net in INT8. 100,000 prepared arrays against the engine's own best throughput, taken in the same way before
-and after; 10,000 PNG files against what the CPU time of decoding, preparing and answering allows on these cores; by how
+and after; 30,000 PNG files against what the CPU time of decoding, preparing and answering allows on these cores; by how
 much the memory of all processes grows; then 20 kills at random moments, with one sample in a thousand corrupt.
 """
 
@@ -31,7 +31,7 @@ from hasten.offline.sweep import sweep
 from hasten.stage import Stage
 from made import example, made
 
-ARRAYS, FILES, KILLS, CORRUPT = 100_000, 10_000, 20, 1_000
+ARRAYS, FILES, KILLS, CORRUPT = 100_000, 30_000, 20, 1_000
 RATE, FILES_RATE, GROWTH_MB = 0.9, 0.85, 100.0
 OUT = ROOT / "out" / "run_job"
 
