@@ -2,16 +2,19 @@
 
 import json
 import os
+import pty
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from films import TICKS, film, pulses, steady, y4m
-from told import HASTY, LIGHT, Line, of
+from told import HASTY, LIGHT, MAIN, Line, of
 
 from hasten import Bundle, cpp
 from hasten.cli import main
@@ -167,3 +170,24 @@ def test_what_cannot_watch_is_refused(bundle: Bundle, tmp_path: Path) -> None:
         Process(golden, [str(golden / "bundle.json")], print).run()
     with pytest.raises(InputError, match="does not exist"):
         native(bundle, tmp_path / "none.mp4")
+
+
+@pytest.mark.parametrize("more", [[], ["--cpp"]], ids=["python", "cpp"])
+def test_the_table_on_a_terminal(bundle: Bundle, tmp_path: Path, more: list[str]) -> None:
+    """It is drawn while the watch goes on, an event in it while it lasts."""
+    path = film(tmp_path / "film.mp4", steady(2), pulses((0.3, 2.0)))
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-c", MAIN, "watch", str(bundle.folder), str(path), "--live", *more]
+    terminal = {**os.environ, "TERM": "xterm", "COLUMNS": "160"}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs, env=terminal) as process:
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # the other side is closed
+            while part := os.read(ours, 65536):
+                shown += part
+    os.close(ours)
+    assert process.returncode == 0
+    screen = shown.decode()
+    assert screen.count("x real") >= 3
+    assert "bright since 0." in screen
+    assert f"{path}: ended" in screen

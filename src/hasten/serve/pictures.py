@@ -3,10 +3,9 @@
 import io
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hasten.errors import HastenError
 from hasten.prepare import Prepare
 from hasten.stream.frame import Frame
 
@@ -55,23 +54,19 @@ class Pictures:
             if newest and (one.made is None or (newest[0] > one.made.number and now - one.made_at >= EVERY_S)):
                 one.made, one.made_at = Picture(newest[0], _jpeg(one, newest[1])), now
             made = one.made
-        return made if made and made.jpeg and made.number > than else None
+        return made if made and made.number > than else None
 
 
 def _jpeg(one: _Source, frame: Frame) -> bytes:
-    """Nothing where a frame cannot be shown."""
     from PIL import Image
 
     height, width = frame.size
     share = min(1.0, WIDEST / width)
     size = (max(1, round(height * share)), max(1, round(width * share)))
-    how = Prepare(**{**vars(frame.how(_SHOWN)), "size": size})
-    try:
-        if one.preparer[0] != (how, height, width):
-            one.preparer = ((how, height, width), how.preparer(height, width))
-        pixels = one.preparer[1].run(*frame.planes)
-    except HastenError:
-        return b""
+    how = replace(frame.how(_SHOWN), size=size)
+    if one.preparer[0] != (how, height, width):
+        one.preparer = ((how, height, width), how.preparer(height, width))
+    pixels = one.preparer[1].run(*frame.planes)
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "JPEG", quality=_QUALITY)
     return out.getvalue()
