@@ -10,7 +10,8 @@ import psutil
 import pytest
 
 from hasten.cli import main
-from hasten.errors import InputError, UsageError
+from hasten.errors import InputError, MissingError, UsageError
+from hasten.serve import server as module
 from hasten.serve.server import Server
 
 VIDEO = Path(__file__).parents[2] / "spec" / "golden" / "video"
@@ -84,7 +85,7 @@ def test_readers_that_do_not_read_hold_up_nothing(server: Server) -> None:
         for i in range(first, first + count):
             server.tell({**window, "end": i * 66_666_667})
             if i % 200 == 0:
-                time.sleep(0.002)  # a camera leaves time
+                time.sleep(0.01)  # for the server to look many times
         return time.monotonic() - began
 
     tell(20_000, 0)
@@ -127,3 +128,10 @@ def test_a_port_that_cannot_be_had(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_what_is_no_bundle_leaves_no_port_open(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a bundle"):
         Server(0, tmp_path, ["a"])
+
+
+def test_what_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "find_spec", lambda name: None if name == "uvicorn" else object())
+    assert module.missing() == "uvicorn is not installed: pip install 'hasten[serve]'"
+    with pytest.raises(MissingError, match="uvicorn"):
+        Server(0, VIDEO, ["a"])

@@ -21,6 +21,13 @@ _MOST_CONNECTIONS = 64  # the next one is turned away
 _ASIDE_S = 1  # for what is being sent when the watch ends
 
 
+def missing() -> str | None:
+    """What the page lacks on this machine, and what mends it; None when it lacks nothing."""
+    needed = (("starlette", "starlette"), ("uvicorn", "uvicorn"), ("pillow", "PIL"))
+    absent = next((name for name, module in needed if find_spec(module) is None), None)
+    return f"{absent} is not installed: pip install 'hasten[serve]'" if absent else None
+
+
 class Server:
     """`with` it, the page is there; `tell` and `seen` are what a watch calls."""
 
@@ -37,10 +44,8 @@ class Server:
             MissingError: a package is not installed.
             UsageError: the port cannot be had.
         """
-        absent = [name for name, module in (("starlette", "starlette"), ("uvicorn", "uvicorn"), ("pillow", "PIL"))
-                  if find_spec(module) is None]  # fmt: skip
-        if absent:
-            raise MissingError(f"{absent[0]} is not installed, and the page needs it", "pip install 'hasten[serve]'")
+        if reason := missing():
+            raise MissingError("the page cannot be served", reason)
         answer = Pipeline.from_json(manifest.read(Path(bundle))["pipeline"]).answer
         self._about = {
             "bundle": str(bundle), "classes": answer.labels, "on": answer.on, "off": answer.off,
