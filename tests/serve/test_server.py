@@ -98,6 +98,19 @@ def test_readers_that_do_not_read_hold_up_nothing(server: Server) -> None:
         reader.close()
 
 
+def test_the_end_does_not_wait_for_who_does_not_read() -> None:
+    with Server(0, VIDEO, ["a"]) as server:
+        readers = [reading(server) for _ in range(3)]
+        for i in range(60_000):
+            server.tell({"kind": "window", "source": "a", "end": i * 20_000_000, "scores": [0.123456789] * 8})
+        time.sleep(0.5)
+        began = time.monotonic()
+    assert time.monotonic() - began < 4
+    assert not server._thread.is_alive()
+    for reader in readers:
+        reader.close()
+
+
 def test_too_many_readers_are_turned_away(server: Server) -> None:
     readers, answers = [], []
     for _ in range(65):

@@ -128,7 +128,7 @@ def seen(driver: WebDriver, run: Running, pictures: bool) -> None:
     assert not driver.find_elements(By.CSS_SELECTOR, "h2 b")
     assert text(driver, "badge") == "opened"
     if pictures:
-        until(driver, "document.querySelector('.picture').naturalWidth == 64")
+        until(driver, "document.querySelector('.picture')?.naturalWidth == 64")
         assert driver.execute_script(SHADE) < 100
 
     run.lamp.luma = BRIGHT
@@ -165,6 +165,16 @@ def seen(driver: WebDriver, run: Running, pictures: bool) -> None:
     assert [x["kind"] for x in lines] == ["source", "begin", "event", "end"]
     (event,) = of(lines, "event")
     assert told[1:5] == ["bright", *(f"{event[k] / 1e9:.2f}" for k in ("begin", "end")), f"{event['peak']:.2f}"]
+
+
+def test_a_watch_that_dies_is_said(bundle: Bundle, driver: WebDriver, tmp_path: Path) -> None:
+    with Running(bundle, tmp_path) as run:
+        driver.get(run.url)
+        until(driver, "document.querySelector('.picture')?.naturalWidth")
+        run.process.kill()
+        until(driver, "document.querySelector('#state.lost')")
+    assert "does not answer" in driver.find_element(By.ID, "state").text
+    driver.get("about:blank")
 
 
 def trace(driver: WebDriver) -> None:

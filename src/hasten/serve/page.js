@@ -2,7 +2,7 @@
 "use strict";
 
 const WIDE = 800, HIGH = 200, COLOURS = 8, EVENTS = 100, NOTES = 5, PICTURE_MS = 100, RATE_S = 2, RETRY_MS = 5000;
-let about = null, sources = new Map(), reader = null, over = false;
+let about = null, sources = new Map(), reader = null, connected = false, over = false;
 
 const at = (part, name) => part.querySelector("." + name);
 const seconds = ns => (ns / 1e9).toFixed(2);
@@ -168,7 +168,7 @@ class Source {
     while (sources.get(this.place) === this && !over) {
       const began = performance.now();
       let found = null;
-      if (!document.hidden) found = await fetch(`picture/${this.number}?after=${this.picture}`).catch(() => null);
+      if (connected && !document.hidden) found = await fetch(`picture/${this.number}?after=${this.picture}`).catch(() => null);
       if (found?.status === 200) await this.shown(await found.blob(), Number(found.headers.get("Picture-Number")));
       await new Promise(go => setTimeout(go, Math.max(10, began + PICTURE_MS - performance.now())));
     }
@@ -209,6 +209,7 @@ function take(lines) {
 }
 
 function state(text, lost) {
+  connected = !lost;
   const place = document.getElementById("state");
   place.textContent = text;
   place.className = lost ? "lost" : "";
