@@ -68,9 +68,10 @@ class Running:
 
     def __exit__(self, *about: object) -> None:
         self.lamp.off.set()
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.communicate()
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stderr
+        self.process.stderr.close()
 
     def end(self, number: int, code: int) -> list[Line]:
         """By a signal; the lines that it has written."""
