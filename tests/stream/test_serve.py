@@ -148,6 +148,8 @@ def seen(driver: WebDriver, run: Running, pictures: bool) -> None:
         WebDriverWait(driver, 30, 0.05).until(lambda d: d.execute_script(SHADE) > 150)
     else:
         assert "without --cpp" in text(driver, "no-picture")
+    assert driver.find_element(By.CLASS_NAME, "picture").is_displayed() == pictures
+    assert [text(driver, "name-on"), text(driver, "name-off")] == ["begins at 0.7", "ends below 0.3"]
 
     run.lamp.luma = DARK
     until(driver, "document.querySelector('.events tr:not(.lasts)')")

@@ -2,7 +2,7 @@
 
 import argparse
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     from hasten.serve.server import Server
     from hasten.stream.lines import Lines
     from hasten.stream.process import Process
+    from hasten.stream.stream import Tell
     from hasten.stream.watch import Watch
-
-Tell = Callable[[dict[str, Any]], None]
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -73,7 +72,7 @@ def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
 
 
 def _python(
-    arguments: argparse.Namespace, tell: Tell, how: dict[str, Any], server: "Server | None", stack: ExitStack
+    arguments: argparse.Namespace, tell: "Tell", how: dict[str, Any], server: "Server | None", stack: ExitStack
 ) -> "Watch":
     from hasten.bundle import Bundle
     from hasten.cli._door import gate
@@ -87,7 +86,7 @@ def _python(
     return Watch(bundle, sources, tell, seen=server.seen if server else None, **how)
 
 
-def _cpp(arguments: argparse.Namespace, tell: Tell, how: dict[str, Any]) -> "Process":
+def _cpp(arguments: argparse.Namespace, tell: "Tell", how: dict[str, Any]) -> "Process":
     from hasten.stream.process import Process
 
     return Process(arguments.bundle, arguments.sources, tell, live=arguments.live, **how)
@@ -109,7 +108,7 @@ def _figures_s(drawn: bool, server: "Server | None") -> float:
     return EVERY_S if drawn or server else 0.0
 
 
-def _written(lines: "Lines", windows: bool) -> Tell:
+def _written(lines: "Lines", windows: bool) -> "Tell":
     """What goes to the file: what was asked for, and not what a page or a table needs besides."""
 
     def tell(line: dict[str, Any]) -> None:

@@ -133,6 +133,10 @@ class Source {
     const y = score => HIGH - (HIGH - 8) * (score - low) / (high - low) - 4;
     const lines = [["on", about.on], ["off", about.off]].map(([name, score]) =>
       drawn("line", { class: "bound " + name, x1: 0, x2: WIDE, y1: y(score), y2: y(score), "data-score": score }));
+    for (const [name, text] of [["on", `begins at ${about.on}`], ["off", `ends below ${about.off}`]]) {
+      at(this.part, "name-" + name).textContent = text;
+      at(this.part, "name-" + name).style.top = `${100 * y(about[name]) / HIGH}%`;
+    }
     const paths = last.scores.map((_, label) => {
       let d = "", pen = "M";
       for (const w of this.windows) {
@@ -158,7 +162,7 @@ class Source {
         const item = made("li", {});
         item.append(sample, made("span", {}));
         return item;
-      }), made("li", { class: "quiet" }, `dashed: begins at ${about.on}, ends below ${about.off}; a minute of video`));
+      }), made("li", { class: "quiet" }, `the last ${about.trace_s} s of video; dashed: where an event begins, and below which it ends`));
     }
     now.forEach((text, label) => { list.children[label].lastChild.textContent = text; });
   }
