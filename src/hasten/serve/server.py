@@ -1,5 +1,6 @@
 """The server of the page, in a thread beside the watch: 127.0.0.1 alone."""
 
+import asyncio
 import errno
 import socket
 import threading
@@ -76,11 +77,16 @@ class Server:
             timeout_graceful_shutdown=_ASIDE_S,
         )  # fmt: skip
         self._server = uvicorn.Server(config)  # outside the main thread it leaves signals alone
-        self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [self._socket]}, name="page", daemon=True
-        )
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="page", daemon=True)
         self._thread.start()
         return self
+
+    async def _run(self) -> None:
+        """To the end; those who do not read what is theirs are left."""
+        await self._server.serve(sockets=[self._socket])
+        for connection in list(self._server.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)
 
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
