@@ -155,6 +155,15 @@ public:
         return found.given();
     }
 
+    nb::tuple open() {
+        Found found;
+        {
+            std::lock_guard<std::mutex> alone(mutex_);
+            found.add(hysteresis_.open());
+        }
+        return found.given();
+    }
+
 private:
     nb::tuple run(const Int* times, const double* scores, std::size_t count) {
         Found found;
@@ -193,5 +202,6 @@ void bind_time(nb::module_& m) {
              nb::arg("refractory") = 0)
         .def("push", &PyHysteresis::push, nb::arg("times"), nb::arg("scores"),
              "Times i64 and scores f64 -> the events that end: begin i64, end i64, peak f64, peak_time i64, [K] each.")
-        .def("flush", &PyHysteresis::flush, "The event that is still open, as `push` gives them.");
+        .def("flush", &PyHysteresis::flush, "The event that is still open, as `push` gives them.")
+        .def_prop_ro("open", &PyHysteresis::open, "The event that goes on, as far as it has come, as `push` gives them.");
 }

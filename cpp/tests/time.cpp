@@ -97,8 +97,11 @@ void window() {
 
 void events() {
     Hysteresis steps({0.7, 0.3, 10});
-    expect(!steps.push(0, 0.6) && !steps.push(1, 0.7) && !steps.push(2, 0.3), "it goes on");
+    expect(!steps.push(0, 0.6) && !steps.open(), "it has not begun");
+    expect(!steps.push(1, 0.7) && steps.open() && steps.open()->begin == 1, "it begins");
+    expect(!steps.push(2, 0.3) && steps.open() && steps.open()->end == 2, "it goes on");
     auto event = steps.push(3, 0.2);
+    expect(!steps.open(), "nothing is open");
     expect(event && event->begin == 1 && event->end == 2 && event->peak == 0.7 && event->peak_time == 1, "and ends");
     steps.push(11, 1);
     expect(!steps.flush(), "it rests");

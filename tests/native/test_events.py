@@ -60,6 +60,17 @@ def test_an_event_is_told_when_it_ends() -> None:
     assert listed(hysteresis.flush()) == []
 
 
+def test_an_event_that_goes_on_can_be_seen() -> None:
+    hysteresis = _core.Hysteresis(on=0.7, off=0.3)
+    seen = []
+    for time, score in enumerate([0.5, 0.7, 0.4, 0.9, 0.2, 0.8]):
+        hysteresis.push(time, score)
+        seen.append(listed(hysteresis.open))
+    assert seen == [[], [(1, 1, 0.7, 1)], [(1, 2, 0.7, 1)], [(1, 3, 0.9, 3)], [], [(5, 5, 0.8, 5)]]
+    assert listed(hysteresis.flush()) == seen[-1]
+    assert listed(hysteresis.open) == []
+
+
 def test_flush_tells_the_open_event_once_and_the_rest_goes_on() -> None:
     hysteresis = _core.Hysteresis(refractory=10)
     hysteresis.push(100, 1.0)

@@ -2,36 +2,36 @@
 
 import json
 import os
+import pty
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from films import TICKS, film, pulses, steady, watcher, y4m
+from films import TICKS, film, pulses, steady, y4m
+from told import HASTY, LIGHT, MAIN, Line, of
 
 from hasten import Bundle, cpp
 from hasten.cli import main
-from hasten.errors import InputError, MissingError
+from hasten.errors import InputError, MissingError, UsageError
 from hasten.stream.process import Process
-from hasten.stream.source import Patience, Source
+from hasten.stream.source import Source
 from hasten.stream.watch import Watch
 
-LIGHT = pulses((1.0, 2.0), (3.0, 4.0))
-HASTY = Patience(stall_s=0.3, backoff_s=0.05, most_backoff_s=0.1, give_up_s=1.0)
-TIMES = ("seconds", "latency_p50_ms", "latency_p99_ms", "stream_s", "source")
-Line = dict[str, Any]
+TIMES = ("seconds", "latency_ms", "latency_p50_ms", "latency_p99_ms", "stream_s", "source")
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+@pytest.fixture(scope="module", autouse=True)
+def _built() -> None:
     try:
         cpp.watch_program()
     except MissingError as reason:
         pytest.skip(str(reason))
-    return watcher(tmp_path_factory.mktemp("watcher"))
 
 
 def python(bundle: Bundle, *sources: object, **how: Any) -> list[Line]:
@@ -72,7 +72,8 @@ def test_the_same_lines_on_intact_films(bundle: Bundle, tmp_path: Path, seed: in
                 format_name="mpegts" if seed % 5 == 4 else None, noise=0 if seed % 4 == 3 else 12)  # fmt: skip
     ours, theirs = python(bundle, path, windows=True), native(bundle, path, windows=True)
     assert told(ours) == told(theirs)
-    assert [x for x in ours if x["kind"] == "window"]
+    assert of(ours, "window")
+    assert [b["begin"] for b in of(ours, "begin")] == [e["begin"] for e in of(ours, "event")]
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -108,7 +109,27 @@ def test_a_pipe_and_the_end_of_its_writer(bundle: Bundle, tmp_path: Path) -> Non
 
     ours, theirs = fed(lambda p: python(bundle, p), "a"), fed(lambda p: native(bundle, p), "b")
     assert told(ours) == told(theirs)
-    assert [x["kind"] for x in ours] == ["source", "event", "end"]
+    assert [x["kind"] for x in ours] == ["source", "begin", "event", "end"]
+
+
+def test_figures_are_told_while_it_goes_on(bundle: Bundle, tmp_path: Path) -> None:
+    """The same names and counts from both; they rise, and end where the end has them."""
+    path = film(tmp_path / "film.mp4", steady(3), LIGHT)
+    found = []
+    for run in (python, native):
+        lines = run(bundle, path, figures_s=0.001)
+        figures, (end,) = of(lines, "figures"), of(lines, "end")
+        assert len(figures) > 1
+        for name in ("frames", "windows", "seconds", "stream_s"):
+            values = [line[name] for line in [*figures, end]]
+            assert values == sorted(values)
+        assert all(line.keys() == end.keys() - {"said", "failed"} for line in figures)
+        assert told([x for x in lines if x["kind"] != "figures"]) == told(run(bundle, path))
+        found.append(figures[0].keys())
+    assert found[0] == found[1]
+    for wrong in ("0", "nan", "often"):
+        words = [cpp.watch_program(), bundle.folder, path, "--figures", wrong]
+        assert subprocess.run(words, capture_output=True).returncode == UsageError.exit_code
 
 
 def test_standard_input(bundle: Bundle) -> None:
@@ -116,7 +137,7 @@ def test_standard_input(bundle: Bundle) -> None:
     ended = subprocess.run([cpp.watch_program(), bundle.folder, "-"], input=content, capture_output=True)
     lines = [json.loads(line) for line in ended.stdout.splitlines()]
     assert ended.returncode == 0
-    assert [x["kind"] for x in lines] == ["source", "event", "end"]
+    assert [x["kind"] for x in lines] == ["source", "begin", "event", "end"]
 
 
 def test_one_that_fails_stops_no_other(bundle: Bundle, tmp_path: Path) -> None:
@@ -149,3 +170,24 @@ def test_what_cannot_watch_is_refused(bundle: Bundle, tmp_path: Path) -> None:
         Process(golden, [str(golden / "bundle.json")], print).run()
     with pytest.raises(InputError, match="does not exist"):
         native(bundle, tmp_path / "none.mp4")
+
+
+@pytest.mark.parametrize("more", [[], ["--cpp"]], ids=["python", "cpp"])
+def test_the_table_on_a_terminal(bundle: Bundle, tmp_path: Path, more: list[str]) -> None:
+    """It is drawn while the watch goes on, an event in it while it lasts."""
+    path = film(tmp_path / "film.mp4", steady(2), pulses((0.3, 2.0)))
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-c", MAIN, "watch", str(bundle.folder), str(path), "--live", *more]
+    terminal = {**os.environ, "TERM": "xterm", "COLUMNS": "160"}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs, env=terminal) as process:
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # the other side is closed
+            while part := os.read(ours, 65536):
+                shown += part
+    os.close(ours)
+    assert process.returncode == 0
+    screen = shown.decode()
+    assert screen.count("x real") >= 3
+    assert "bright since 0." in screen
+    assert f"{path}: ended" in screen

@@ -14,7 +14,8 @@ using namespace hasten;
 constexpr const char* help = R"(usage: hasten-watch BUNDLE SOURCE...       one JSON line for each thing that happens
 
 SOURCE is a video file, a device (/dev/video0), a URL that libav opens, or - for y4m on standard input.
---windows: tell the scores of every window too. --live: play files at their own pace, and drop what comes too late.
+--windows: tell the scores of every window too. --figures S: tell the figures of each source every S seconds.
+--live: play files at their own pace, and drop what comes too late.
 --no-verify: start without replaying the golden cases.
 --patience S,S,S,S: seconds without anything until a source stalls, to the first and longest wait before it is opened
 again, and without a frame until it is given up (10,0.5,10,60).
@@ -31,6 +32,7 @@ struct Options {
     std::string bundle;
     std::vector<std::string> sources;
     Patience patience;
+    double figures_s = 0;  // 0: they are told at the end
     bool windows = false, live = false, verify = true, help = false;
 };
 
@@ -48,6 +50,9 @@ Options parsed(int count, char** words) {
             made.live = true;
         } else if (word == "--no-verify") {
             made.verify = false;
+        } else if (word == "--figures") {
+            if (++i == count || std::sscanf(words[i], "%lf", &made.figures_s) != 1 || !(made.figures_s > 0))
+                throw usage("--figures needs a number of seconds above 0");
         } else if (word == "--patience") {
             Patience& p = made.patience;
             if (++i == count || std::sscanf(words[i], "%lf,%lf,%lf,%lf", &p.stall_s, &p.backoff_s, &p.most_backoff_s,
@@ -73,7 +78,7 @@ void tell(const Json& line) {
 // All sources of a run.
 class Watch {
 public:
-    Watch(const Options& options, std::shared_ptr<const Bundle::Contents> contents) {
+    Watch(const Options& options, std::shared_ptr<const Bundle::Contents> contents) : figures_s_(options.figures_s) {
         for (const std::string& place : options.sources) sources_.push_back(Source::of(place, options.live));
         for (const Source& source : sources_) {
             streams_.push_back(std::make_unique<Stream>(source, contents, options.windows, tell));
@@ -87,9 +92,11 @@ public:
     // Whether every source came to its end, or was stopped, without a fault.
     bool run() {
         while (!over() && !asked) {
-            if (take()) continue;
-            std::unique_lock<std::mutex> held(changes_.mutex);
-            changes_.changed.wait_for(held, turn);
+            if (!take()) {
+                std::unique_lock<std::mutex> held(changes_.mutex);
+                changes_.changed.wait_for(held, turn);
+            }
+            figures();
         }
         close();
         while (take()) {}
@@ -128,12 +135,22 @@ private:
         return any;
     }
 
+    // Of each source, where it is time for them.
+    void figures() {
+        const auto now = Clock::now();
+        if (figures_s_ <= 0 || std::chrono::duration<double>(now - figured_).count() < figures_s_) return;
+        figured_ = now;
+        for (auto& stream : streams_) stream->figures();
+    }
+
     void close() {
         for (auto& reader : readers_) reader->stop();
         for (auto& queue : queues_) queue->close();
         for (auto& reader : readers_) reader->join();
     }
 
+    double figures_s_;
+    Clock::time_point figured_ = Clock::now();
     Changes changes_;
     std::vector<Source> sources_;
     std::vector<std::unique_ptr<Stream>> streams_;

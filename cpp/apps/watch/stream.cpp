@@ -93,7 +93,10 @@ void Stream::score(const ScoredWindow& scored, Clock::time_point arrived) {
     if (latencies_ms_.size() > most_latencies) latencies_ms_.pop_front();
     if (windows_)
         tell("window", {{"end", scored.end}, {"coverage", scored.coverage}, {"scores", scored.scores}});
-    for (std::size_t c = 0; c < ended.size(); ++c) event(c, ended[c]);
+    for (std::size_t c = 0; c < ended.size(); ++c) {
+        event(c, ended[c]);
+        begun(c, scored, arrived);
+    }
 }
 
 void Stream::flush() {
@@ -102,14 +105,26 @@ void Stream::flush() {
 
 void Stream::event(std::size_t label, const std::optional<Event>& event) {
     if (!event) return;
-    const auto& labels = contents_->pipeline.labels;
     double lowest = 2;
     for (const auto& [end, coverage] : coverages_)
         if (event->begin <= end && end <= event->end) lowest = std::min(lowest, coverage);
     ++events_;
-    tell("event", {{"name", labels.empty() ? std::to_string(label) : labels[label]}, {"label", label},
-                   {"begin", event->begin}, {"end", event->end}, {"peak", event->peak},
-                   {"peak_time", event->peak_time}, {"coverage", lowest > 1 ? 0.0 : lowest}});
+    tell("event", named(label, {{"begin", event->begin}, {"end", event->end}, {"peak", event->peak},
+                                {"peak_time", event->peak_time}, {"coverage", lowest > 1 ? 0.0 : lowest}}));
+}
+
+// The event that this window has begun, if it has.
+void Stream::begun(std::size_t label, const ScoredWindow& scored, Clock::time_point arrived) {
+    const std::optional<Event>& open = watches_[label].open();
+    if (!open || open->begin != scored.end) return;
+    tell("begin", named(label, {{"begin", open->begin}, {"score", open->peak}, {"coverage", scored.coverage},
+                                {"latency_ms", 1e3 * seconds_since(arrived)}}));
+}
+
+Json Stream::named(std::size_t label, Json fields) const {
+    const auto& labels = contents_->pipeline.labels;
+    fields["name"] = labels.empty() ? std::to_string(label) : labels[label], fields["label"] = label;
+    return fields;
 }
 
 void Stream::state(const State& state) {
@@ -129,12 +144,21 @@ void Stream::end(const State& state) {
     if (over_) return;
     flush();
     over_ = state;
-    tell("end", {{"said", state.said}, {"failed", state.failed}, {"frames", frames_}, {"untrusted", untrusted_},
-                 {"unsampled", unsampled_}, {"dropped", dropped_}, {"samples", counts_.samples},
-                 {"encoded", counts_.encoded}, {"same_bytes", counts_.same_bytes}, {"windows", counts_.windows},
-                 {"events", events_}, {"connections", connections_}, {"stream_s", stream_s_},
-                 {"seconds", seconds_since(began_)}, {"latency_p50_ms", percentile(latencies_ms_, 0.5)},
-                 {"latency_p99_ms", percentile(latencies_ms_, 0.99)}});
+    Json told = summary();
+    told["said"] = state.said, told["failed"] = state.failed;
+    tell("end", told);
+}
+
+void Stream::figures() {
+    if (!over_) tell("figures", summary());
+}
+
+Json Stream::summary() const {
+    return {{"frames", frames_}, {"untrusted", untrusted_}, {"unsampled", unsampled_}, {"dropped", dropped_},
+            {"samples", counts_.samples}, {"encoded", counts_.encoded}, {"same_bytes", counts_.same_bytes},
+            {"windows", counts_.windows}, {"events", events_}, {"connections", connections_}, {"stream_s", stream_s_},
+            {"seconds", seconds_since(began_)}, {"latency_p50_ms", percentile(latencies_ms_, 0.5)},
+            {"latency_p99_ms", percentile(latencies_ms_, 0.99)}};
 }
 
 void Stream::tell(const char* kind, Json fields) {

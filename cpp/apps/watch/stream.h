@@ -17,6 +17,7 @@ public:
     using Tell = std::function<void(const Json&)>;
     Stream(const Source& source, std::shared_ptr<const Bundle::Contents> contents, bool windows, Tell tell);
     void push(const Item& item);  // a fault of what is decoded or computed ends this stream alone
+    void figures();               // so far
     void end(const State& state);
     const std::optional<State>& over() const { return over_; }
 
@@ -27,6 +28,9 @@ private:
     void score(const ScoredWindow& scored, Clock::time_point arrived);
     void flush();
     void event(std::size_t label, const std::optional<Event>& event);
+    void begun(std::size_t label, const ScoredWindow& scored, Clock::time_point arrived);
+    Json named(std::size_t label, Json fields) const;
+    Json summary() const;
     void state(const State& state);
     void tell(const char* kind, Json fields);
 

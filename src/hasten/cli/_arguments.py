@@ -16,6 +16,7 @@ from hasten import __version__
 from hasten.errors import UsageError, unknown
 
 EXIT_CODES = "exit codes: 0 done, 1 the answer is no, 2 usage, 3 bad input, 5 missing piece, 70 bug, 130 stopped"
+MOST_PORT = 65535
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
@@ -139,6 +140,15 @@ def count(text: str) -> int:
     """How many: 0 and up."""
     if not re.fullmatch(r"\d{1,12}", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 up")
+    return int(text)
+
+
+def port(text: str) -> int:
+    """0: any that is free."""
+    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > MOST_PORT:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no port: write a number from 1 to {MOST_PORT}, or 0 for a free one"
+        )
     return int(text)
 
 

@@ -17,6 +17,7 @@ def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
     from hasten.measure.machine import conditions
     from hasten.report import html
     from hasten.report.table import doctor_tables
+    from hasten.serve import server
 
     parts = [
         {
@@ -35,6 +36,7 @@ def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
     parser = "tensorrt_rtx" if rtx else f"tensorrt_rtx {_rtx.version()}"
     parts += [
         {"kind": "report", "name": "html", "missing": html.missing(), "takes": "", "caveat": ""},
+        {"kind": "report", "name": "page of a watch", "missing": server.missing(), "takes": "", "caveat": ""},
         {"kind": "parser", "name": parser, "missing": rtx, "takes": "", "caveat": ""},
     ]
     cache = files.cache_folder()

@@ -2,17 +2,19 @@
 
 import argparse
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from hasten.cli._arguments import new_file
+from hasten.cli._arguments import new_file, port
 from hasten.cli._outcome import Outcome
 from hasten.search.progress import Progress
 
 if TYPE_CHECKING:
-    from hasten.cli._screen import Screen
+    from hasten.serve.server import Server
+    from hasten.stream.lines import Lines
     from hasten.stream.process import Process
+    from hasten.stream.stream import Tell
     from hasten.stream.watch import Watch
 
 
@@ -26,6 +28,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--windows", action="store_true", help="write the scores of every window too")
     parser.add_argument("--cpp", action="store_true", help="by the C++ process hasten-watch: the same events")
+    parser.add_argument(
+        "--serve", type=port, metavar="PORT",
+        help="a page with picture, scores and events at 127.0.0.1:PORT, for browsers on this machine; 0: any free port",
+    )  # fmt: skip
     parser.add_argument("--live", action="store_true", help="play files at their own pace, and drop what is late")
 
 
@@ -35,21 +41,26 @@ def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
     from hasten.stream.lines import Lines
 
     ends: list[dict[str, Any]] = []
+    takers: list[Tell] = []
+
+    def tell(line: dict[str, Any]) -> None:
+        for taker in takers:
+            taker(line)
+        if line["kind"] == "end":
+            ends.append(line)
+
     with ExitStack() as stack:
-        lines: Lines | None = None
         screen = Screen(arguments.quiet)
-
-        def tell(line: dict[str, Any]) -> None:
-            if lines:
-                lines.tell(line)
-            screen.tell(line)
-            if line["kind"] == "end":
-                ends.append(line)
-
+        server = _served(arguments, stack)
         progress.stage("loading the bundle")
-        watch = _cpp(arguments, tell) if arguments.cpp else _python(arguments, tell, screen, stack)
-        lines = stack.enter_context(Lines(arguments.jsonl)) if arguments.jsonl else None
-        stack.enter_context(screen)
+        how = {"windows": arguments.windows or server is not None, "figures_s": _figures_s(screen.drawn, server)}
+        watch = _cpp(arguments, tell, how) if arguments.cpp else _python(arguments, tell, how, server, stack)
+        if arguments.jsonl:
+            takers.append(_written(stack.enter_context(Lines(arguments.jsonl)), arguments.windows))
+        if server:
+            takers.append(server.tell)
+            progress.stage(f"the page is {server.url}")
+        takers.append(stack.enter_context(screen).tell)
         with signals(watch) as caught:
             whole = watch.run()
     if signal.SIGINT in caught:
@@ -61,7 +72,7 @@ def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
 
 
 def _python(
-    arguments: argparse.Namespace, tell: Callable[[dict[str, Any]], None], screen: "Screen", stack: ExitStack
+    arguments: argparse.Namespace, tell: "Tell", how: dict[str, Any], server: "Server | None", stack: ExitStack
 ) -> "Watch":
     from hasten.bundle import Bundle
     from hasten.cli._door import gate
@@ -72,14 +83,39 @@ def _python(
     bundle = stack.enter_context(Bundle.load(arguments.bundle, verify=False))
     gate(bundle)
     bundle.verify()
-    watch = Watch(bundle, sources, tell, windows=arguments.windows, turned=lambda: screen.draw(watch.streams))
-    return watch
+    return Watch(bundle, sources, tell, seen=server.seen if server else None, **how)
 
 
-def _cpp(arguments: argparse.Namespace, tell: Callable[[dict[str, Any]], None]) -> "Process":
+def _cpp(arguments: argparse.Namespace, tell: "Tell", how: dict[str, Any]) -> "Process":
     from hasten.stream.process import Process
 
-    return Process(arguments.bundle, arguments.sources, tell, windows=arguments.windows, live=arguments.live)
+    return Process(arguments.bundle, arguments.sources, tell, live=arguments.live, **how)
+
+
+def _served(arguments: argparse.Namespace, stack: ExitStack) -> "Server | None":
+    if arguments.serve is None:
+        return None
+    from hasten.serve.server import Server
+
+    made = Server(arguments.serve, arguments.bundle, arguments.sources, pictures=not arguments.cpp)
+    return stack.enter_context(made)
+
+
+def _figures_s(drawn: bool, server: "Server | None") -> float:
+    """They are told only where somebody shows them."""
+    from hasten.cli._screen import EVERY_S
+
+    return EVERY_S if drawn or server else 0.0
+
+
+def _written(lines: "Lines", windows: bool) -> "Tell":
+    """What goes to the file: what was asked for, and not what a page or a table needs besides."""
+
+    def tell(line: dict[str, Any]) -> None:
+        if line["kind"] != "figures" and (windows or line["kind"] != "window"):
+            lines.tell(line)
+
+    return tell
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """From scored windows to events: two thresholds and a rest for each class. spec/time.md has the rules."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,22 @@ from hasten.prepare import native
 from hasten.stream.features import Scored
 
 
+@dataclass(frozen=True)
+class Begun:
+    """An event has begun, and nobody knows yet when it ends.
+
+    Attributes:
+        begin: end of the window that decided it, ns.
+        score: of that window.
+    """
+
+    label: int
+    begin: int
+    score: float
+
+
 class Events:
-    """Events of one stream, each told at the first window that is below `off`, or when its segment ends."""
+    """Events of one stream: each as it begins, and at the first window that is below `off`, or as its segment ends."""
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
@@ -19,8 +34,8 @@ class Events:
         self._segment: int | None = None
         self.scores: np.ndarray = np.zeros(0)  # of the last window, f64 [classes]
 
-    def push(self, scored: Scored) -> Iterator[Event]:
-        """Events that the window ends, by class."""
+    def push(self, scored: Scored) -> Iterator[Event | Begun]:
+        """Events that the window ends or begins, by class."""
         first = np.asarray(next(iter(scored.outputs.values())))
         rows = np.ascontiguousarray(first.reshape(-1, first.shape[-1]), np.float64)
         how, core = self._answer, native("an answer of events")
@@ -33,6 +48,9 @@ class Events:
         self._segment = scored.segment
         for label, (watch, score) in enumerate(zip(self._watches, self.scores, strict=True)):
             yield from _told(label, watch.push(scored.end, float(score)))
+            for event in _told(label, watch.open):
+                if event.begin == scored.end:
+                    yield Begun(label, event.begin, event.peak)
 
     def flush(self) -> Iterator[Event]:
         """Events that are still open, where a segment or the stream ends."""

@@ -24,12 +24,13 @@ class Process:
         tell: Callable[[dict[str, Any]], None],
         *,
         windows: bool = False,
+        figures_s: float = 0.0,
         live: bool = False,
         patience: Patience | None = None,
     ) -> None:
         """
         Args:
-            bundle, sources, windows, patience: as in hasten.stream.watch.Watch; the process verifies the bundle.
+            bundle, sources, windows, figures_s, patience: as in hasten.stream.watch.Watch; it verifies the bundle.
             live: files and pipes are treated as cameras.
             tell: takes each line; `-` among the sources is this process's standard input.
 
@@ -39,6 +40,7 @@ class Process:
         p = patience or Patience()
         words: list[str | Path] = [cpp.watch_program(), bundle, *sources]
         words += ["--windows"] * windows + ["--live"] * live
+        words += ["--figures", f"{figures_s:g}"] * (figures_s > 0)
         words += ["--patience", f"{p.stall_s:g},{p.backoff_s:g},{p.most_backoff_s:g},{p.give_up_s:g}"]
         self._words, self._told = words, tell
         self._process: subprocess.Popen[bytes] | None = None

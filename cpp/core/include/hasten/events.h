@@ -31,6 +31,9 @@ public:
     // it is another clock, and nothing is left of the rest.
     std::optional<Event> flush();
 
+    // The event that goes on, as far as it has come.
+    const std::optional<Event>& open() const { return open_; }
+
 private:
     bool resting(Nanoseconds time) const;
 

@@ -1,0 +1,1 @@
+"""A page of a watch that goes on, for a browser on this machine."""
