@@ -55,3 +55,8 @@ def overlap(boxes: np.ndarray, one: np.ndarray) -> np.ndarray:
     inner = np.clip(np.minimum(boxes[:, 2:], one[2:]) - np.maximum(boxes[:, :2], one[:2]), 0, None).prod(axis=1)
     union = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) + (one[2:] - one[:2]).prod() - inner
     return np.asarray(np.divide(inner, union, out=np.zeros(len(boxes)), where=union > 0))
+
+
+def in_shares(boxes: Sequence[np.ndarray]) -> bool:
+    """Whether boxes [..., 4] of several samples are shares of height and width: in pixels some would be larger."""
+    return all(bool((np.abs(b) <= 2).all()) for b in boxes)
