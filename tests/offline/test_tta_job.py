@@ -89,9 +89,9 @@ def test_the_sample_of_which_an_engine_dies_is_found_among_its_views(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hand, "WORKER", "dying:Dying")
-    x = images(tmp_path / "x.npz", 100, r33=DEADLY, r90=DEADLY)
-    assert job.run(bundle, [str(x)], tmp_path / "out", job.Options(tta=WORDS))["rows"] == 98
-    assert set(errors(tmp_path / "out")) == {f"{x}#33", f"{x}#90"}
+    x = images(tmp_path / "x.npz", 16, r5=DEADLY)
+    assert job.run(bundle, [str(x)], tmp_path / "out", job.Options(tta=WORDS))["rows"] == 15
+    assert set(errors(tmp_path / "out")) == {f"{x}#5"}
 
 
 def test_a_bad_sample_costs_its_own_answer(bundle: Path, tmp_path: Path) -> None:
