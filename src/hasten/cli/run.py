@@ -16,12 +16,22 @@ def add(parser: argparse.ArgumentParser) -> None:
         "inputs",
         nargs="+",
         metavar="INPUT",
-        help="image files, folders of them, patterns; manifests (.csv, .parquet with a column path); .npz",
+        help="image files, videos, folders of them, patterns; manifests (.csv, .parquet with a column path); .npz",
     )
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="OUT", help="a new folder for the answers")
     parser.add_argument("--format", choices=FORMS, default="jsonl", help="of the answers (default jsonl)")
     parser.add_argument("--outputs", action="store_true", help="write what the network gives beside the decisions")
     parser.add_argument("--prepared", action="store_true", help="arrays are tensors as the network takes them")
+    parser.add_argument(
+        "--tta",
+        metavar="VIEWS",
+        help="look at each sample several times: hflip,shift=2,scale=1.1 and others, see docs/run.md",
+    )
+    parser.add_argument(
+        "--merge",
+        metavar="HOW",
+        help="their answers by mean, geometric, max or vote (default mean); of what: mean:softmax",
+    )
     parser.add_argument("--limit", type=count, metavar="N", help="the first N samples only")
     parser.add_argument("--errors-max", type=count, metavar="N", help="stop above N samples that cannot be answered")
     parser.add_argument(
@@ -34,12 +44,24 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
     from hasten.bundle import Bundle
     from hasten.cli._door import gate
+    from hasten.errors import UsageError
     from hasten.offline import job
+    from hasten.offline.merge import Merge
+    from hasten.offline.view import parse
 
+    if arguments.merge and not arguments.tta:
+        raise UsageError("--merge says how answers to several views become one", "add --tta hflip")
+    views, merge = parse(arguments.tta or ""), Merge.parse(arguments.merge or "mean")
     with Bundle.load(arguments.bundle, verify=False) as bundle:
         gate(bundle)
     options = job.Options(
-        arguments.format, arguments.outputs, arguments.prepared, arguments.limit, arguments.errors_max
+        arguments.format,
+        arguments.outputs,
+        arguments.prepared,
+        tta=",".join(map(str, views)),
+        merge=str(merge),
+        limit=arguments.limit,
+        errors_max=arguments.errors_max,
     )
     result = job.run(
         arguments.bundle,

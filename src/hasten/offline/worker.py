@@ -2,9 +2,10 @@
 
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from hasten.errors import ContractError, HastenError, InputError
 from hasten.manifest import read
 from hasten.measure.machine import threads as cores
 from hasten.model import Arrays
-from hasten.offline import output
+from hasten.offline import output, videos
+from hasten.offline.fusion import in_shares
 from hasten.offline.inputs import Place, Reader
+from hasten.offline.views import Views
 
 AHEAD = 2  # batches that are read before their turn, beside one for each core
 SAME = 1e-3  # of the largest answer: a batch that differs more takes something from the whole of it (dynamic INT8)
@@ -29,12 +32,16 @@ Loaded = tuple[list[int], dict[str, np.ndarray], dict[int, str]]
 class Worker:
     """Made in a child, or in an actor of Ray; `open` comes first. Arguments and answers are JSON values."""
 
-    def open(self, bundle: str, threads: int, form: output.Form, prepared: bool, tensors: bool) -> None:
+    def open(
+        self, bundle: str, threads: int, form: output.Form, prepared: bool, tensors: bool, tta: str = "",
+        merge: str = "mean",
+    ) -> None:  # fmt: skip
         """
         Args:
             threads: of the engine; 0 leaves those of the bundle.
             form, tensors: what is written; see hasten.offline.output.
             prepared: see Reader.
+            tta, merge: see hasten.offline.views.
         """
         whole = Bundle.load(bundle, verify=False)
         if threads:
@@ -43,7 +50,10 @@ class Worker:
         self._bundle, self._form = whole, form
         self._seal = read(Path(bundle))["seal"]
         self._reader = Reader(whole.signature, whole.pipeline, prepared)
+        self._views = Views.of(tta, whole.signature, whole.pipeline, merge, tta != "" and _box_shares(whole))
         self._columns = output.columns(whole.signature, whole.pipeline, tensors)
+        whole_ones = tensors or whole.pipeline.answer.kind == "tensor"  # else an output may be called like a column
+        self._told_whole = [t.name for t in whole.signature.outputs] if whole_ones else []
         self._threads = cores()
         self._pool = ThreadPoolExecutor(self._threads)
 
@@ -52,6 +62,7 @@ class Worker:
 
         Args:
             places: id, path, row of each.
+            batch: samples times views that the engine has at a time, at most.
             path: of the part, which appears whole.
             skip: position -> why it is not even tried.
 
@@ -61,47 +72,61 @@ class Worker:
         samples = [Place(*p) for p in places]
         bad = {int(position): reason for position, reason in skip.items()}
         rows: list[dict[str, Any]] = []
+        if samples[0].video:  # alone
+            faults = [(samples[0].id, bad[0])] if bad else []
+            rows = [] if bad else list(self._film(samples[0], batch, faults))
+            return self._written(Path(path), rows, [(0, *fault) for fault in faults])
         for start, (good, tensors, unread) in self._read(samples, batch, set(bad)):
             bad |= {start + position: reason for position, reason in unread.items()}
-            for position, outputs in self._answered([start + g for g in good], tensors, bad):
+            for position, outputs in self._answered([start + g for g in good], tensors, batch, bad):
                 rows += self._rows([samples[p] for p in position], position, outputs, bad)
         self._reader.let_go(samples)
-        output.write(Path(path), rows, self._form, self._columns, self._bundle.signature)
-        errors = [[position, samples[position].id, bad[position]] for position in sorted(bad)]
-        return {"rows": len(rows), "sha256": files.sha256(Path(path)), "errors": errors}
+        return self._written(Path(path), rows, [(p, samples[p].id, bad[p]) for p in sorted(bad)])
+
+    def _written(
+        self, path: Path, rows: list[dict[str, Any]], errors: Sequence[tuple[int, str, str]]
+    ) -> dict[str, Any]:  # fmt: skip
+        output.write(path, rows, self._form, self._columns, self._bundle.signature)
+        return {"rows": len(rows), "sha256": files.sha256(path), "errors": errors}
 
     def attempt(self, places: Sequence[Sequence[Any]], batch: int) -> None:
         """Answer them and keep nothing: does one of them bring the process down?"""
         samples = [Place(*p) for p in places]
+        if samples[0].video:
+            for _ in self._film(samples[0], batch, []):
+                pass
+            return
         for start, (good, tensors, _) in self._read(samples, batch, set()):
-            for _ in self._answered([start + g for g in good], tensors, {}):
+            for _ in self._answered([start + g for g in good], tensors, batch, {}):
                 pass
 
     def rate(self, places: Sequence[Sequence[Any]], batch: int, seconds: float) -> float:
-        """Samples a second of the engine in batches of that size; 0 where a batch does not answer as its samples do."""
+        """Samples a second, with all views, in batches of that size; 0 where one does not answer as its samples do."""
         good, tensors, _ = self._reader.load([Place(*p) for p in places])
         if not good:
             return 0.0
-        feed = {name: np.resize(a, (batch, *a.shape[1:])) for name, a in tensors.items()}
+        count = self._samples(batch)
+        feed = {name: np.resize(a, (count, *a.shape[1:])) for name, a in tensors.items()}
         try:
-            together = self._bundle.infer(feed)
-            if batch > 1 and not _alike(together, self._bundle.infer({n: a[:1] for n, a in feed.items()})):
+            together = self._outputs(feed, batch)
+            if batch > 1 and not _alike(together, self._outputs({n: a[:1] for n, a in feed.items()}, 1)):
                 return 0.0
         except (InputError, ContractError):
             return 0.0
         calls, began = 0, time.perf_counter()
         while calls < 3 or time.perf_counter() < began + seconds:
-            self._bundle.infer(feed)
+            self._outputs(feed, batch)
             calls += 1
-        return calls * batch / (time.perf_counter() - began)
+        return calls * count / (time.perf_counter() - began)
 
     def _read(self, samples: Sequence[Place], batch: int, out: set[int]) -> Iterator[tuple[int, Loaded]]:
         """Batch after batch, read ahead: the place of its first sample, and what Reader.load makes of those in."""
         waiting: deque[tuple[int, Future[Loaded]]] = deque()
-        starts = iter(range(0, len(samples), batch))
+        size = self._samples(batch)
+        starts = iter(range(0, len(samples), size))
 
         def load(start: int) -> Loaded:
-            wanted = [i for i in range(start, min(start + batch, len(samples))) if i not in out]
+            wanted = [i for i in range(start, min(start + size, len(samples))) if i not in out]
             good, tensors, bad = self._reader.load([samples[i] for i in wanted])
             return [wanted[g] - start for g in good], tensors, {wanted[b] - start: why for b, why in bad.items()}
 
@@ -114,22 +139,55 @@ class Worker:
             yield first, future.result()
 
     def _answered(
-        self, positions: list[int], tensors: Arrays, bad: dict[int, str]
+        self, positions: list[int], tensors: Arrays, batch: int, bad: dict[int, str]
     ) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
         """Outputs of a batch; where the engine refuses it, of its halves, down to the sample that it refuses."""
         if not positions:
             return
         try:
-            outputs = self._bundle.infer(tensors)
+            outputs = self._outputs(tensors, batch)
         except HastenError as fault:
             if len(positions) == 1:
                 bad[positions[0]] = str(fault)
                 return
             half = len(positions) // 2
             for part in (slice(0, half), slice(half, None)):
-                yield from self._answered(positions[part], {n: a[part] for n, a in tensors.items()}, bad)
+                yield from self._answered(positions[part], {n: a[part] for n, a in tensors.items()}, batch, bad)
         else:
             yield positions, outputs
+
+    def _film(self, video: Place, batch: int, faults: list[tuple[str, str]]) -> Iterator[dict[str, Any]]:
+        """A row for every window of a video, or every frame; `faults` takes ids and reasons of what has none."""
+
+        def tell(why: str) -> None:
+            faults.append((video.id, why))
+
+        for times, outputs, bad in self._looked(video, batch, tell):
+            places = [video.at(t) for t in times]
+            answered = sorted(set(range(len(places))) - set(bad))
+            yield from self._rows([places[i] for i in answered], answered, outputs, bad) if answered else ()
+            faults.extend((places[i].id, bad[i]) for i in sorted(bad))
+
+    def _looked(
+        self, video: Place, batch: int, tell: Callable[[str], None]
+    ) -> Iterator[tuple[list[int], dict[str, np.ndarray], dict[int, str]]]:
+        """Times of some samples of a video, their outputs, and by place the reason of those that have none."""
+        if self._bundle.pipeline.window:
+            for end, found in videos.windows(self._bundle, video.path, tell):
+                yield [end], dict(found), {}
+            return
+        ((name, _),) = self._bundle.pipeline.inputs.items()
+        for times, tensors in _alike_in_shape(videos.pictures(self._bundle, video.path, tell), self._samples(batch)):
+            bad: dict[int, str] = {}
+            parts = [o for _, o in self._answered(list(range(len(times))), {name: np.stack(tensors)}, batch, bad)]
+            yield times, {n: np.concatenate([p[n] for p in parts]) for n in parts[0]} if parts else {}, bad
+
+    def _samples(self, batch: int) -> int:
+        """Whose views go to the engine together; one that has more views than a batch takes several calls."""
+        return max(1, batch // len(self._views.views))
+
+    def _outputs(self, tensors: Arrays, batch: int) -> dict[str, np.ndarray]:
+        return self._views.answers(self._bundle.infer, tensors, batch)
 
     def _rows(
         self, places: Sequence[Place], positions: Sequence[int], outputs: Arrays, bad: dict[int, str]
@@ -138,7 +196,7 @@ class Worker:
         decisions = self._bundle.pipeline.decide(outputs)
         first, *others = outputs.values()
         scores = activated(first.astype(np.float64), self._bundle.pipeline.answer.activation)
-        plain = {name: outputs[name].tolist() for name in self._columns if name in outputs}
+        plain = {name: outputs[name].tolist() for name in self._told_whole}
         finite = np.all([np.isfinite(a.reshape(len(a), -1)).all(axis=1) for a in outputs.values()], axis=0)
         for i, (place, decision) in enumerate(zip(places, decisions, strict=True)):
             if not finite[i]:
@@ -161,6 +219,21 @@ class Worker:
             "label": _named([label for _, label in decision], answer.labels),
             "box": [second[box].tolist() for box, _ in decision],
         }
+
+
+def _alike_in_shape(pairs: Iterator[tuple[int, np.ndarray]], size: int) -> Iterator[tuple[list[int], list[np.ndarray]]]:
+    """Consecutive ones of one shape, `size` at most."""
+    for _, group in groupby(pairs, lambda pair: pair[1].shape):
+        while part := list(islice(group, size)):
+            yield [time for time, _ in part], [tensor for _, tensor in part]
+
+
+def _box_shares(bundle: Bundle) -> bool:
+    """Whether the boxes of its golden cases are shares of height and width."""
+    if bundle.pipeline.answer.kind != "boxes":
+        return False
+    name = bundle.signature.outputs[1].name
+    return in_shares([np.load(bundle.folder / case.output[name]) for case in bundle.golden.cases])
 
 
 def _of(decision: Sequence[Any], scores: np.ndarray) -> list[Any]:
