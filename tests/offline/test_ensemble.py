@@ -1,0 +1,1 @@
+"""Ensembles: the mean, its weights, its forms, and what is refused."""
