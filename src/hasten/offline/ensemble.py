@@ -55,7 +55,7 @@ def ensemble(
     """Average bundles of one task, with weights fitted on validate, and ship the fastest form of that as a bundle.
 
     It pays where nobody waits for a single answer, or as a teacher: see Task.teachers. Members that were trained alike
-    from other seeds gain some tenths of a point to a point of accuracy (Lakshminarayanan et al. 2017, arXiv:1612.01474).
+    from other seeds gain tenths of a point to a point of accuracy (Lakshminarayanan et al. 2017, arXiv:1612.01474).
 
     Args:
         bundles: two or more, whose pipelines are the same.
@@ -87,7 +87,7 @@ def ensemble(
         whole = min((f for f in made if f.name != CASCADE), key=raced.typical_ms)
         shipped = made[-1] if choice.cascade else whole
         rows = [raced.row(form, desk) for form in raced.forms]
-        result = {
+        result: dict[str, Any] = {
             "format": 1,
             "task": task.name,
             "command": command,
@@ -149,7 +149,6 @@ class Raced:
         """What it takes, and what it gains over the member that is best on validate."""
         place, part = self._place(form.name), desk.last
         latency, lost = self.race.latency(place), desk.against(form, desk.best, part)
-        mean = {} if latency.mean_ms is None else {"latency_mean_ms": latency.mean_ms}
         return {
             "name": form.name,
             "engine": form.engines,
@@ -158,8 +157,9 @@ class Raced:
             "gain": -lost.value,
             "gain_ci95": _finite(-lost.high, -lost.low),
             "latency_p50_ms": latency.p50_ms,
-            **mean,
-            **self.ways[place],
+            "latency_mean_ms": latency.mean_ms,
+            "early_share": self.ways[place].get("early_share"),
+            "latency_worst_ms": self.ways[place].get("latency_worst_ms"),
             "over_best": _said(self.race.speedup(place, self._place(desk.best.name))),
             "size_mb": form.size_mb,
             "macs": form.macs(self.ways[place].get("early_share", 0.0)),

@@ -101,10 +101,10 @@ def _alike(one: Member, other: Member) -> None:
     for side in ("inputs", "outputs"):
         a, b = ({t.name: t for t in getattr(bundle.signature, side)} for bundle in theirs)
         if list(a) != list(b) or any(_form(a[name]) != _form(b[name]) for name in a):
-            said = (", ".join(map(str, tensors.values())) for tensors in (a, b))
-            raise InputError(f"the {side} of {one.name} and {other.name} are {' and '.join(said)}", mend)
+            names = " and ".join(", ".join(map(str, tensors.values())) for tensors in (a, b))
+            raise InputError(f"the {side} of {one.name} and {other.name} are {names}", mend)
     if strange := next((t for t in one.bundle.signature.outputs if t.dtype not in FLOATS), None):
-        raise InputError(f"the output {strange} of {one.name} cannot be averaged", "give networks that answer in floats")
+        raise InputError(f"the output {strange} of {one.name} cannot be averaged", "let networks answer in floats")
     if one.bundle.pipeline.answer.kind == "boxes":
         raise InputError("boxes of several networks cannot be averaged", "no two of them find the same boxes")
 
@@ -117,9 +117,9 @@ def _form(tensor: Tensor) -> tuple[object, ...]:
 def _pipeline(bundle: Bundle) -> dict[str, dict[str, Any] | None]:
     """What happens around the network, part by part."""
     pipeline = bundle.pipeline
-    inputs = {f"the input {name!r}": asdict(how) for name, how in pipeline.inputs.items()}
-    window = pipeline.window and asdict(pipeline.window)
-    return {**inputs, "the window": window, "the answer": asdict(pipeline.answer)}
+    parts: dict[str, Any] = {f"the input {name!r}": how for name, how in pipeline.inputs.items()}
+    parts |= {"the window": pipeline.window, "the answer": pipeline.answer}
+    return {name: asdict(part) if part else None for name, part in parts.items()}
 
 
 def _of(mine: dict[str, Any] | None, other: dict[str, Any] | None) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -185,7 +185,7 @@ def _value(tensor: Tensor, name: str) -> "onnx.ValueInfoProto":
     return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(tensor.dtype)), tensor.shape)
 
 
-def _node(op: str, inputs: Sequence[str], output: str, **attributes: int) -> "onnx.NodeProto":
+def _node(op: str, inputs: Sequence[str], output: str, **attributes: Any) -> "onnx.NodeProto":
     from onnx import helper
 
     return helper.make_node(op, inputs, [output], name=output, **attributes)

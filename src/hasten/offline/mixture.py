@@ -85,9 +85,9 @@ def _likeliest(likelihood: np.ndarray) -> np.ndarray:
         parts = weights[:, None] * likelihood
         after = (parts / parts.sum(0)).mean(1)
         if np.abs(after - weights).max() < _STILL:
-            return after
+            break
         weights = after
-    return weights
+    return np.asarray(weights)
 
 
 def _least_square(values: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -104,9 +104,9 @@ def _least_square(values: np.ndarray, target: np.ndarray) -> np.ndarray:
         after = weights * np.exp(-rate * (slope - slope.min()))
         after /= after.sum()
         if np.abs(after - weights).max() < _STILL:
-            return np.asarray(after)
+            break
         weights = after
-    return weights
+    return np.asarray(weights)
 
 
 def _is_distribution(output: np.ndarray) -> bool:
