@@ -47,6 +47,7 @@ BARS = {
     "placement": ("every layer in INT8, and faster than any library in its budget", [HERE / "placement.py"]),
     "tensorrt": ("INT8 for TensorRT keeps its answers, and builds in one command", [HERE / "tensorrt.py"]),
     "run": ("a job keeps up with the engine, and survives twenty kills", [HERE / "run_job.py"]),
+    "views": ("several looks at an image are right more often than one", [HERE / "views.py"]),
     "load": ("valid under load in every scenario, and as accurate as at rest", [HERE / "load.py"]),
     "live": (
         "ten times real time on one core, flat memory, prompt answers, each frame encoded once",

@@ -1,4 +1,4 @@
-"""Measure what each compression technique gives on this machine, alone and together: one table."""
+"""Measure what each compression technique gives on this machine, alone and together: one table. Or what views add."""
 
 import argparse
 
@@ -6,14 +6,14 @@ from hasten.cli._arguments import recipe, share
 from hasten.cli._outcome import Outcome
 from hasten.search.progress import Progress
 
+MAX_DROP = 0.01
+
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "task", metavar="TASK|MODEL.onnx", help="a task.py that defines `task = Task(...)`, or an ONNX file"
+        "task", metavar="TASK|MODEL.onnx|BUNDLE", help="a task.py that defines `task = Task(...)`, or an ONNX file"
     )
-    parser.add_argument(
-        "-o", "--output", required=True, metavar="DIR", help="where every trial, result.json and report.html go"
-    )
+    parser.add_argument("-o", "--output", metavar="DIR", help="where every trial, result.json and report.html go")
     parser.add_argument("--quick", action="store_true", help="fewer epochs on fewer samples: under an hour, not four")
     parser.add_argument("--technique", action="append", default=[], metavar="T", help="only this one; may be repeated")
     parser.add_argument(
@@ -30,7 +30,6 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-drop",
         type=share,
-        default=0.01,
         metavar="D",
         help="what may be lost, in the metric's unit: the upper end of the 95 %% interval (default 0.01)",
     )
@@ -50,11 +49,22 @@ def add(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--test", metavar="F", help="for the figure that nobody chose by")
     data.add_argument("--metric", metavar="M", help="top1, top5, mse, cosine; agreement where there are no labels")
     parser.add_argument("--resume", action="store_true", help="go on with the run in DIR")
+    views = parser.add_argument_group("what looking at each sample several times adds and costs, and no technique")
+    views.add_argument(
+        "--tta",
+        nargs="?",
+        const="",
+        metavar="VIEWS",
+        help="choose among these, hflip,shift=2; without them the usual ones",
+    )
+    views.add_argument("--merge", metavar="HOW", help="mean, geometric, max or vote (default mean); mean:softmax")
+    views.add_argument("--task", dest="of_task", metavar="TASK", help="of a BUNDLE: the task whose data is looked at")
 
 
 def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
     from hasten import find
     from hasten.cli._door import DATA_OPTIONS, task_of, tasks_in
+    from hasten.cli._tta import compared
     from hasten.compare import compare
     from hasten.errors import UsageError
     from hasten.measure.machine import cpu
@@ -66,6 +76,12 @@ def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
         find.technique(name)
     for name in arguments.engine:
         find.engine(name)
+    if arguments.tta is not None:
+        return compared(arguments, progress)
+    if lost := [option for option, value in (("merge", arguments.merge), ("task", arguments.of_task)) if value]:
+        raise UsageError(f"--{lost[0]} goes with --tta", "add it, or leave both away")
+    if not arguments.output:
+        raise UsageError("the following arguments are required: -o/--output", "say where the trials go: -o DIR")
     conditions = [Condition.parse(text) for text in arguments.fail_if]
     before = read(arguments.against, "comparison") if arguments.against else None
     for condition in conditions:
@@ -80,7 +96,7 @@ def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
         recipes=[recipe(text) for text in arguments.recipe],
         engines=arguments.engine,
         zoo=tasks_in(arguments.zoo) if arguments.zoo else (),
-        max_drop=arguments.max_drop,
+        max_drop=MAX_DROP if arguments.max_drop is None else arguments.max_drop,
         resume=arguments.resume,
         seed=arguments.seed,
         progress=progress,

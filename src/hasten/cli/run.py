@@ -33,6 +33,16 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="BUNDLE2",
         help="average with this bundle's answers, in equal parts; may be repeated; the mean is kept in OUT.bundle",
     )
+    parser.add_argument(
+        "--tta",
+        metavar="VIEWS",
+        help="look at each sample several times: hflip,shift=2,scale=1.1 and others, see docs/run.md",
+    )
+    parser.add_argument(
+        "--merge",
+        metavar="HOW",
+        help="their answers by mean, geometric, max or vote (default mean); of what: mean:softmax",
+    )
     parser.add_argument("--limit", type=count, metavar="N", help="the first N samples only")
     parser.add_argument("--errors-max", type=count, metavar="N", help="stop above N samples that cannot be answered")
     parser.add_argument(
@@ -45,13 +55,25 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
     from hasten.bundle import Bundle
     from hasten.cli._door import gate
+    from hasten.errors import UsageError
     from hasten.offline import job
+    from hasten.offline.merge import Merge
+    from hasten.offline.view import parse
 
+    if arguments.merge and not arguments.tta:
+        raise UsageError("--merge says how answers to several views become one", "add --tta hflip")
+    views, merge = parse(arguments.tta or ""), Merge.parse(arguments.merge or "mean")
     for folder in (arguments.bundle, *arguments.others):
         with Bundle.load(folder, verify=False) as bundle:
             gate(bundle)
     options = job.Options(
-        arguments.format, arguments.outputs, arguments.prepared, arguments.limit, arguments.errors_max
+        arguments.format,
+        arguments.outputs,
+        arguments.prepared,
+        tta=",".join(map(str, views)),
+        merge=str(merge),
+        limit=arguments.limit,
+        errors_max=arguments.errors_max,
     )
     with _whole(arguments) as whole:
         result = job.run(

@@ -27,7 +27,7 @@ def answer(session: Session, samples: Data, out: Path) -> list[str]:
     Raises:
         InputError: an output has no axis for the samples in front, or its shape differs from call to call.
     """
-    size = _batch(session, samples)
+    size = batch_size(session, samples)
     aside = out.with_name(f".{out.name}.aside")
     shutil.rmtree(aside, ignore_errors=True)
     with files.writing(out):
@@ -56,7 +56,7 @@ def cut(samples: Data, start: int, count: int) -> dict[str, np.ndarray]:
     return {name: np.ascontiguousarray(array[which]) for name, array in samples.inputs.items()}
 
 
-def _batch(session: Session, samples: Data) -> int:
+def batch_size(session: Session, samples: Data) -> int:
     """How many samples a call may take: the fixed batch, or `BATCH` where that answers like single calls, or 1."""
     if session.signature.batch is None:
         return session.signature.fixed_batch

@@ -11,14 +11,11 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
 from hasten.measure.lock import quiet
-
-if TYPE_CHECKING:
-    from hasten.measure.stand import Stand
 
 DROP = 5  # first calls of a burst, and more until those before it have gone to sleep: see Subject.burst
 KEEP = 34  # calls of a burst: 20 rounds give the 662 that p99 needs
@@ -26,6 +23,18 @@ ROUNDS, LAUNCHES = 20, 9  # of 9 launches the second and the eighth hold the med
 ENOUGH_FOR_P99 = 662
 """The fewest samples of which at least two lie above the 99th percentile with 99 % certainty: the number at which
 LoadGen's early stopping first allows a p99 (Reddi et al. 2020, "MLPerf Inference Benchmark")."""
+
+
+class Bursts(Protocol):
+    """What a race is made of: a Stand, or calls of this process."""
+
+    varies: bool
+
+    def burst(self, drop: int, keep: int) -> list[float]:
+        """Times in ms of about `keep` calls in a row, after `drop` that do not count."""
+
+    def relaunch(self) -> None:
+        """Start over in a fresh process."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +96,7 @@ class Race:
         return Speedup(math.exp(middle), math.exp(low), math.exp(high))
 
 
-def race(stands: Sequence["Stand"], rounds: int = ROUNDS, launches: int = LAUNCHES, seed: int = 0) -> Race:
+def race(stands: Sequence[Bursts], rounds: int = ROUNDS, launches: int = LAUNCHES, seed: int = 0) -> Race:
     """Time entrants against each other, holding the machine.
 
     Args:

@@ -18,6 +18,7 @@ from hasten.offline import local, output
 from hasten.offline.inputs import Place, Reader, digest, listed
 from hasten.offline.journal import NAME, Journal
 from hasten.offline.sweep import best_way
+from hasten.offline.views import Views
 from hasten.search.progress import Progress, Silent
 
 SHARD_S, SMALLEST, LARGEST = 5.0, 64, 8192  # a part is about so many seconds of work: what a kill can cost
@@ -34,6 +35,8 @@ class Options:
         form: of the parts.
         tensors: outputs beside the decisions.
         prepared: rows of arrays are tensors as the network takes them.
+        tta: views of each sample beside the sample as it is; see hasten.offline.view.parse.
+        merge: how their answers become one; see hasten.offline.merge.Merge.
         limit: no more samples than this, of those listed.
         errors_max: with more samples that cannot be answered the job stops; None: however many.
     """
@@ -41,6 +44,8 @@ class Options:
     form: output.Form = "jsonl"
     tensors: bool = False
     prepared: bool = False
+    tta: str = ""
+    merge: str = "mean"
     limit: int | None = None
     errors_max: int | None = None
 
@@ -67,12 +72,12 @@ def run(
         dry_run: list and check, and write nothing.
 
     Returns:
-        samples, rows, errors, parts, bundle (its seal), options, plan (workers, threads, batch, shard), seconds of
-        this process, samples a second while they were answered.
+        samples, rows, errors, parts, bundle (its seal), views of each sample, options, plan (workers, threads, batch,
+        shard), seconds of this process, samples a second while they were answered.
 
     Raises:
         InputError: inputs that cannot be listed, another job in `out`, or a disk that refuses.
-        UsageError: inputs that this bundle does not take.
+        UsageError: inputs or views that this bundle does not take.
         Unmet: more errors than `errors_max`; the job can be resumed with another number.
     """
     options, progress = options or Options(), progress or Silent()
@@ -81,14 +86,14 @@ def run(
     crew = _crew(on)
     progress.stage("listing the samples")
     places = listed(inputs, options.limit)
-    seal = _checked(bundle, places, options)
+    seal, views = _checked(bundle, places, options)
     asked = {k: v for k, v in asdict(options).items() if k != "errors_max"}
     identity = {"bundle": seal, "inputs": digest(places), "options": asked}
-    told = {"samples": len(places), "bundle": seal, "options": asked}
+    told = {"samples": len(places), "bundle": seal, "views": views, "options": asked}
     if dry_run:
         return {**told, "first": [p.id for p in places[:5]]}
     _free(out, resume)
-    opened = {"bundle": str(bundle), "form": options.form, "prepared": options.prepared, "tensors": options.tensors}
+    opened = {"bundle": str(bundle)} | {k: asked[k] for k in ("form", "prepared", "tensors", "tta", "merge")}
     with Journal(out) as journal:
         plan = _plan(journal, identity, opened, places, progress)
         size = plan["shard"]
@@ -105,12 +110,13 @@ def run(
         return _finished(journal, out, result | {"seconds": time.monotonic() - began, "per_s": per_s})
 
 
-def _checked(bundle: Path, places: Sequence[Place], options: Options) -> str:
-    """The seal of a bundle that replays its golden cases and takes these samples."""
+def _checked(bundle: Path, places: Sequence[Place], options: Options) -> tuple[str, list[str]]:
+    """The seal of a bundle that replays its golden cases and takes these samples, and the views of each."""
     with Bundle.load(bundle) as whole:
         Reader(whole.signature, whole.pipeline, options.prepared).check(places)
         output.columns(whole.signature, whole.pipeline, options.tensors)
-    return str(manifest.read(bundle)["seal"])
+        views = Views.of(options.tta, whole.signature, whole.pipeline, options.merge)
+    return str(manifest.read(bundle)["seal"]), views.names
 
 
 def _plan(
@@ -129,7 +135,9 @@ def _plan(
     if len(places) > FEW:
         progress.stage("measuring batches and workers")
         few = np.linspace(0, len(places) - 1, SWEPT).round().astype(int)
-        plan = best_way(identity["bundle"], opened, [tuple(places[i]) for i in few])
+        plan = best_way(
+            " ".join([identity["bundle"], *filter(None, [opened["tta"]])]), opened, [tuple(places[i]) for i in few]
+        )
         plan["shard"] = max(SMALLEST, min(LARGEST, plan["batch"] * round(SHARD_S * plan["per_s"] / plan["batch"])))
     journal.begin(identity, plan)
     return plan

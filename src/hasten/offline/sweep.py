@@ -20,7 +20,7 @@ def best_way(seal: str, opened: Mapping[str, Any], places: Sequence[Sequence[Any
     """As `sweep`, unless this machine has swept this bundle before.
 
     Args:
-        seal: of the bundle.
+        seal: of the bundle, and what else the speed depends on.
     """
     path = files.cache_folder() / "jobs.json"
     key = json.dumps([machine.fingerprint(), seal])
@@ -34,7 +34,7 @@ def sweep(opened: Mapping[str, Any], places: Sequence[Sequence[Any]]) -> dict[st
     """The way with the most samples a second.
 
     One worker whose engine has every core, and a worker a core whose engine has one thread, each in batches of several
-    sizes; a batch whose answers differ from those of its samples alone is none.
+    sizes (samples times views); a batch whose answers differ from those of its samples alone is none.
 
     Args:
         opened: arguments of Worker.open.

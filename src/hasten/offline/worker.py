@@ -18,7 +18,9 @@ from hasten.manifest import read
 from hasten.measure.machine import threads as cores
 from hasten.model import Arrays
 from hasten.offline import output
+from hasten.offline.fusion import in_shares
 from hasten.offline.inputs import Place, Reader
+from hasten.offline.views import Views
 
 AHEAD = 2  # batches that are read before their turn, beside one for each core
 SAME = 1e-3  # of the largest answer: a batch that differs more takes something from the whole of it (dynamic INT8)
@@ -29,12 +31,16 @@ Loaded = tuple[list[int], dict[str, np.ndarray], dict[int, str]]
 class Worker:
     """Made in a child, or in an actor of Ray; `open` comes first. Arguments and answers are JSON values."""
 
-    def open(self, bundle: str, threads: int, form: output.Form, prepared: bool, tensors: bool) -> None:
+    def open(
+        self, bundle: str, threads: int, form: output.Form, prepared: bool, tensors: bool, tta: str = "",
+        merge: str = "mean",
+    ) -> None:  # fmt: skip
         """
         Args:
             threads: of the engine; 0 leaves those of the bundle.
             form, tensors: what is written; see hasten.offline.output.
             prepared: see Reader.
+            tta, merge: see hasten.offline.views.
         """
         whole = Bundle.load(bundle, verify=False)
         if threads:
@@ -43,6 +49,7 @@ class Worker:
         self._bundle, self._form = whole, form
         self._seal = read(Path(bundle))["seal"]
         self._reader = Reader(whole.signature, whole.pipeline, prepared)
+        self._views = Views.of(tta, whole.signature, whole.pipeline, merge, tta != "" and _box_shares(whole))
         self._columns = output.columns(whole.signature, whole.pipeline, tensors)
         self._pool = ThreadPoolExecutor(cores())
 
@@ -51,6 +58,7 @@ class Worker:
 
         Args:
             places: id, path, row of each.
+            batch: samples times views that the engine has at a time, at most.
             path: of the part, which appears whole.
             skip: position -> why it is not even tried.
 
@@ -62,7 +70,7 @@ class Worker:
         rows: list[dict[str, Any]] = []
         for start, (good, tensors, unread) in self._read(samples, batch, set(bad)):
             bad |= {start + position: reason for position, reason in unread.items()}
-            for position, outputs in self._answered([start + g for g in good], tensors, bad):
+            for position, outputs in self._answered([start + g for g in good], tensors, batch, bad):
                 rows += self._rows([samples[p] for p in position], position, outputs, bad)
         output.write(Path(path), rows, self._form, self._columns, self._bundle.signature)
         errors = [[position, samples[position].id, bad[position]] for position in sorted(bad)]
@@ -72,34 +80,36 @@ class Worker:
         """Answer them and keep nothing: does one of them bring the process down?"""
         samples = [Place(*p) for p in places]
         for start, (good, tensors, _) in self._read(samples, batch, set()):
-            for _ in self._answered([start + g for g in good], tensors, {}):
+            for _ in self._answered([start + g for g in good], tensors, batch, {}):
                 pass
 
     def rate(self, places: Sequence[Sequence[Any]], batch: int, seconds: float) -> float:
-        """Samples a second of the engine in batches of that size; 0 where a batch does not answer as its samples do."""
+        """Samples a second, with all views, in batches of that size; 0 where one does not answer as its samples do."""
         good, tensors, _ = self._reader.load([Place(*p) for p in places])
         if not good:
             return 0.0
-        feed = {name: np.resize(a, (batch, *a.shape[1:])) for name, a in tensors.items()}
+        count = self._samples(batch)
+        feed = {name: np.resize(a, (count, *a.shape[1:])) for name, a in tensors.items()}
         try:
-            together = self._bundle.infer(feed)
-            if batch > 1 and not _alike(together, self._bundle.infer({n: a[:1] for n, a in feed.items()})):
+            together = self._outputs(feed, batch)
+            if batch > 1 and not _alike(together, self._outputs({n: a[:1] for n, a in feed.items()}, 1)):
                 return 0.0
         except (InputError, ContractError):
             return 0.0
         calls, began = 0, time.perf_counter()
         while calls < 3 or time.perf_counter() < began + seconds:
-            self._bundle.infer(feed)
+            self._outputs(feed, batch)
             calls += 1
-        return calls * batch / (time.perf_counter() - began)
+        return calls * count / (time.perf_counter() - began)
 
     def _read(self, samples: Sequence[Place], batch: int, out: set[int]) -> Iterator[tuple[int, Loaded]]:
         """Batch after batch, read ahead: the place of its first sample, and what Reader.load makes of those in."""
         waiting: deque[tuple[int, Future[Loaded]]] = deque()
-        starts = iter(range(0, len(samples), batch))
+        size = self._samples(batch)
+        starts = iter(range(0, len(samples), size))
 
         def load(start: int) -> Loaded:
-            wanted = [i for i in range(start, min(start + batch, len(samples))) if i not in out]
+            wanted = [i for i in range(start, min(start + size, len(samples))) if i not in out]
             good, tensors, bad = self._reader.load([samples[i] for i in wanted])
             return [wanted[g] - start for g in good], tensors, {wanted[b] - start: why for b, why in bad.items()}
 
@@ -112,22 +122,29 @@ class Worker:
             yield first, future.result()
 
     def _answered(
-        self, positions: list[int], tensors: Arrays, bad: dict[int, str]
+        self, positions: list[int], tensors: Arrays, batch: int, bad: dict[int, str]
     ) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
         """Outputs of a batch; where the engine refuses it, of its halves, down to the sample that it refuses."""
         if not positions:
             return
         try:
-            outputs = self._bundle.infer(tensors)
+            outputs = self._outputs(tensors, batch)
         except HastenError as fault:
             if len(positions) == 1:
                 bad[positions[0]] = str(fault)
                 return
             half = len(positions) // 2
             for part in (slice(0, half), slice(half, None)):
-                yield from self._answered(positions[part], {n: a[part] for n, a in tensors.items()}, bad)
+                yield from self._answered(positions[part], {n: a[part] for n, a in tensors.items()}, batch, bad)
         else:
             yield positions, outputs
+
+    def _samples(self, batch: int) -> int:
+        """Whose views go to the engine together; one that has more views than a batch takes several calls."""
+        return max(1, batch // len(self._views.views))
+
+    def _outputs(self, tensors: Arrays, batch: int) -> dict[str, np.ndarray]:
+        return self._views.answers(self._bundle.infer, tensors, batch)
 
     def _rows(
         self, places: Sequence[Place], positions: Sequence[int], outputs: Arrays, bad: dict[int, str]
@@ -159,6 +176,14 @@ class Worker:
             "label": _named([label for _, label in decision], answer.labels),
             "box": [second[box].tolist() for box, _ in decision],
         }
+
+
+def _box_shares(bundle: Bundle) -> bool:
+    """Whether the boxes of its golden cases are shares of height and width."""
+    if bundle.pipeline.answer.kind != "boxes":
+        return False
+    name = bundle.signature.outputs[1].name
+    return in_shares([np.load(bundle.folder / case.output[name]) for case in bundle.golden.cases])
 
 
 def _of(decision: Sequence[Any], scores: np.ndarray) -> list[Any]:
