@@ -9,6 +9,7 @@ from typing import Any
 import bundles
 import numpy as np
 import pytest
+from onnx import helper
 
 from hasten import find, manifest
 from hasten.answer import Answer
@@ -262,6 +263,47 @@ def test_values_are_averaged_by_least_squares_and_have_no_cascade(tmp_path: Path
     assert next(row["accuracy"] for row in result["rows"] if row["name"] == "merged") < 1e-6
     with pytest.raises(NotApplicable, match="a cascade is for a choice between classes"):
         ensemble(made, plain, tmp_path / "out", Choice(cascade=True))
+
+
+def halves(path: Path, seed: int) -> Path:
+    """image [N, 1, 8, 8] -> how bright its upper and its lower half are, seen through weights that are off."""
+    weights = np.repeat(np.eye(2), 32, axis=0) + np.random.default_rng(seed).normal(0, 1.0, (64, 2))
+    nodes = [helper.make_node("Flatten", ["image"], ["flat"]), helper.make_node("MatMul", ["flat", "w"], ["logits"])]
+    inputs, outputs = {"image": ["N", 1, 8, 8]}, {"logits": ["N", 2]}
+    return bundles.save(path, nodes, inputs, outputs, {"w": weights.astype(np.float32)})
+
+
+def test_a_second_look_is_a_row_of_its_own(tmp_path: Path, no_race: None) -> None:
+    """A half stays where it is when its image is mirrored, and not when it is turned."""
+
+    def bright(count: int, seed: int) -> Data:
+        rng = np.random.default_rng(seed)
+        image, target = rng.normal(0, 0.5, (count, 1, 8, 8)).astype(np.float32), rng.integers(0, 2, count)
+        for i, half in enumerate(target):
+            image[i, 0, 4 * half : 4 * half + 4] += 0.25
+        return Data({"image": image}, target)
+
+    made = []
+    for seed in (0, 1):
+        stages = [Stage.of(halves(tmp_path / f"{seed}.onnx", seed), bundles.engine())]
+        bundles.make(tmp_path / str(seed), stages=stages, pipeline=Pipeline(), cases=bright(40, 7)).close()
+        made.append(tmp_path / str(seed))
+    plain = task(validate=bright(1500, 3), test=bright(1500, 4))
+    result = ensemble(made, plain, tmp_path / "out", Choice(tta="hflip,vflip"))
+    manifest.validate(result, "ensemble", Path("result.json"))
+    shipped = next(row for row in result["rows"] if row["name"] == result["shipped"])
+    looked = result["rows"][-1]
+    assert looked["name"] == f"{shipped['name']} + hflip"
+    assert looked["accuracy"] > shipped["accuracy"] + 0.01
+    assert looked["latency_p50_ms"] > shipped["latency_p50_ms"]
+    assert looked["macs"] == 2 * shipped["macs"]
+    with Bundle.load(tmp_path / "out") as bundle:
+        image = plain.raw("test").inputs["image"]
+        both = [softmax(bundle.run({"image": x})["logits"]) for x in (image, np.ascontiguousarray(image[..., ::-1]))]
+    right = (np.mean(both, 0).argmax(1) == plain.raw("test").target).mean()
+    assert looked["accuracy"] == pytest.approx(right)
+    again = ensemble(made, plain, tmp_path / "out", Choice(tta="vflip"))
+    assert again["reasons"][f"{shipped['name']} + vflip"] == "no view raises the metric on validate"
 
 
 def test_a_cascade_that_does_not_pay_is_none(tmp_path: Path) -> None:

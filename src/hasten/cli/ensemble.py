@@ -24,6 +24,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--layout", choices=("merged", "stages"), help="one file for all, or one each (default: the faster of the two)"
     )
+    parser.add_argument("--tta", default="", metavar="VIEWS", help="a further row: those of these views that help")
 
 
 def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
         arguments.bundles,
         Task.load(arguments.task),
         arguments.output,
-        Choice(arguments.max_drop, arguments.cascade, arguments.layout),
+        Choice(arguments.max_drop, arguments.cascade, arguments.layout, arguments.tta),
         seed=arguments.seed,
         progress=progress,
         command=arguments.command,

@@ -1,5 +1,6 @@
 """The desk: members and forms before the data, what each answers, and how good that is."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -145,3 +146,8 @@ class Desk:
     def _first(self, form: Form) -> np.ndarray:
         self.scored(form, "validate")
         return self._firsts[form.name]
+
+
+def ends(low: float, high: float) -> list[float] | None:
+    """Of an interval; None where it is everything."""
+    return [low, high] if math.isfinite(low) and math.isfinite(high) else None

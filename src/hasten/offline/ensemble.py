@@ -15,9 +15,10 @@ from hasten.measure.latency import ROUNDS, Race, Speedup, race
 from hasten.measure.lock import quiet
 from hasten.measure.machine import conditions
 from hasten.measure.stand import Entrant, Stand
-from hasten.offline.desk import Desk
+from hasten.offline.desk import Desk, ends
 from hasten.offline.forms import CASCADE, STAGES, Form
 from hasten.offline.members import opened
+from hasten.offline.second_look import looked
 from hasten.search.progress import Progress, Silent
 from hasten.task import Task
 
@@ -34,11 +35,13 @@ class Choice:
         max_drop: what a cascade, or one file for all, may lose against the ensemble on validate, in the metric's unit.
         cascade: the cheapest member answers where it is sure enough, and the ensemble elsewhere.
         layout: `stages`, a file for each member; `merged`, one for all; None: the one that is faster.
+        tta: views of which those that help on validate are told as a row of their own; see hasten.offline.view.parse.
     """
 
     max_drop: float = 0.001
     cascade: bool = False
     layout: Layout | None = None
+    tta: str = ""
 
 
 def ensemble(
@@ -87,6 +90,10 @@ def ensemble(
         whole = min((f for f in made if f.name != CASCADE), key=raced.typical_ms)
         shipped = made[-1] if choice.cascade else whole
         rows = [raced.row(form, desk) for form in raced.forms]
+        row = next(row for row in rows if row["name"] == shipped.name)
+        if choice.tta:
+            progress.stage(f"looking again: {choice.tta}")
+            rows += looked(desk, shipped, mean.activation, row, choice.tta, reasons)
         result: dict[str, Any] = {
             "format": 1,
             "task": task.name,
@@ -106,7 +113,6 @@ def ensemble(
         if gained <= 0:
             return result | {"bundle": None, "verdict": f"{desk.best.name} alone is as good on validate"}
         progress.stage("writing the bundle")
-        row = next(row for row in rows if row["name"] == shipped.name)
         Bundle.write(
             output,
             stages=shipped.stages,
@@ -155,7 +161,7 @@ class Raced:
             "split": part,
             "accuracy": float(desk.task.measure.total(desk.scored(form, part))),
             "gain": -lost.value,
-            "gain_ci95": _finite(-lost.high, -lost.low),
+            "gain_ci95": ends(-lost.high, -lost.low),
             "latency_p50_ms": latency.p50_ms,
             "latency_mean_ms": latency.mean_ms,
             "early_share": self.ways[place].get("early_share"),
@@ -171,11 +177,7 @@ class Raced:
 
 def _said(speedup: Speedup) -> dict[str, Any]:
     """How many times as fast, with its interval, where there were launches enough for one."""
-    return {"value": speedup.value, "ci95": _finite(speedup.low, speedup.high)}
-
-
-def _finite(low: float, high: float) -> list[float] | None:
-    return [low, high] if math.isfinite(low) and math.isfinite(high) else None
+    return {"value": speedup.value, "ci95": ends(speedup.low, speedup.high)}
 
 
 def _verdict(row: dict[str, Any], desk: Desk) -> str:
