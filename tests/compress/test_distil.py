@@ -111,13 +111,15 @@ def test_teachers_are_followed_in_equal_parts(task: Task) -> None:
 
     biased = replace(task, teachers={"sure": Sure})
     how = Distil("narrow", teacher=1.0, epochs=10, lr=1e-2, batch=32)
-    alone, torn = (replace(how, teachers=t).apply(biased.original, biased).module for t in ((), ("sure",)))
-    from hasten.engines.torch import call
-
-    first = [call(net, biased.split("test").inputs)["output"] for net in (alone, torn)]
+    alone, torn, led = (
+        replace(how, teachers=t, original=o).apply(biased.original, biased).module
+        for t, o in (((), True), (("sure",), True), (("sure",), False))
+    )
+    first = [call(net, biased.split("test").inputs)["output"] for net in (alone, torn, led)]
     share = [np.exp(a - a.max(1, keepdims=True)) for a in first]
     of_class_0 = [float((s[:, 0] / s.sum(1)).mean()) for s in share]
     assert of_class_0[1] > of_class_0[0] + 0.1
+    assert of_class_0[2] > 0.95, "without the original there is one voice"
 
 
 @pytest.mark.parametrize(("features", "attention"), [(1.0, 0.0), (0.0, 1.0)])
