@@ -76,10 +76,18 @@ def test_inputs_that_are_not_there(tmp_path: Path, word: str, said: str) -> None
         listed([str(tmp_path / word)])
 
 
-def test_a_video_is_no_sample(tmp_path: Path) -> None:
-    (tmp_path / "game.mp4").write_bytes(b"")
-    with pytest.raises(InputError, match="is a video"):
-        listed([str(tmp_path / "game.mp4")])
+def test_a_video_is_one_place_of_many_samples(tmp_path: Path, photos: Path) -> None:
+    (photos / "game.MP4").write_bytes(b"")
+    (video,) = listed([str(photos / "game.MP4")])
+    assert video.video
+    assert [p.video for p in listed([str(photos)])] == [False, False, True, False]
+    assert video.at(-7).id == f"{photos}/game.MP4#-7"
+    assert [video.time(name) for name in (video.at(-7).id, video.id, f"{photos}/a.JPG#7", f"{video.id}#x")] == [
+        -7, None, None, None,
+    ]  # fmt: skip
+    reader("video").check([video])
+    with pytest.raises(UsageError, match="not videos"):
+        reader("two-inputs").check([video])
 
 
 def test_the_digest_is_of_what_is_listed(photos: Path) -> None:

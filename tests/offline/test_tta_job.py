@@ -134,3 +134,19 @@ def test_the_command(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert main([*words, "--tta", "hflip, rot90", "--merge", "vote"]) == 0
     assert len(rows(tmp_path / "out")) == 9
     assert '"tta": "hflip,rot90"' in (tmp_path / "out" / "job.json").read_text()
+
+
+def test_boxes_in_a_job_are_fused(tmp_path: Path) -> None:
+    golden = Path(__file__).parents[2] / "spec" / "golden" / "detector"
+    with Bundle.load(golden) as whole:
+        raw = [whole.golden.raw(golden, i)["image"] for i in range(len(whole.golden.cases))]
+        raw = np.concatenate([r for r in raw if r.shape == raw[0].shape])
+        outputs = views.answers(whole, whole.pipeline.prepared({"image": raw}), "hflip,up=1")
+        decisions = whole.pipeline.decide(outputs)
+    np.savez(tmp_path / "x.npz", image=raw)
+    job.run(golden, [str(tmp_path / "x.npz")], tmp_path / "out", job.Options(tta="hflip,up=1"))
+    found = rows(tmp_path / "out")
+    assert [r["answer"] for r in found] == decisions
+    assert any(decisions)
+    for i, row in enumerate(found):
+        assert np.allclose(row["box"], [outputs["boxes"][i, box] for box, _ in decisions[i]])

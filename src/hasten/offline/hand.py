@@ -9,7 +9,7 @@ from hasten.child import Child, ChildDied
 from hasten.offline.inputs import Place
 
 WORKER = "hasten.offline.worker:Worker"
-_OPEN_S, _SHARD_S = 300.0, 1800.0  # more is a hang
+_OPEN_S, _SHARD_S, _VIDEO_S = 300.0, 1800.0, 24 * 3600.0  # more is a hang
 _TRIES = 3  # of a shard whose worker dies of no sample in particular
 
 
@@ -63,7 +63,8 @@ class Hand:
                 self._child = Child(WORKER)
                 self._child.call("open", _OPEN_S, **self._opened)
             rows = [tuple(p) for p in places]
-            return self._child.call(method, _SHARD_S, places=rows, batch=self._batch, **arguments)
+            limit_s = _VIDEO_S if any(p.video for p in places) else _SHARD_S
+            return self._child.call(method, limit_s, places=rows, batch=self._batch, **arguments)
         except ChildDied:
             self.close()
             raise

@@ -14,26 +14,39 @@ from hasten import image
 from hasten.data import GROUPS, TARGET, Data
 from hasten.errors import HastenError, InputError, MissingError, UsageError
 from hasten.model import Arrays, Signature
+from hasten.offline.videos import SUFFIXES, is_video, require
 from hasten.pipeline import Pipeline
 
 IMAGES, MANIFESTS = (".jpg", ".jpeg", ".png"), (".csv", ".parquet")
-_VIDEO = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".ts", ".m4v", ".y4m")
 
 
 class Place(NamedTuple):
-    """Where a sample lies: an image file, or a row of an archive of arrays."""
+    """Where a sample lies: an image file, or a row of an archive of arrays. Or a video, which has many."""
 
     id: str
     path: str
     row: int | None = None
+
+    @property
+    def video(self) -> bool:
+        return self.row is None and is_video(self.path)
+
+    def at(self, time: int) -> "Place":
+        """A sample of this video: a window by its end, or a frame; ns."""
+        return self._replace(id=f"{self.id}#{time}")
+
+    def time(self, name: str) -> int | None:
+        """The reverse: of a sample's id; None where it is none of this video."""
+        head, _, tail = name.rpartition("#")
+        return int(tail) if head == self.id and tail.removeprefix("-").isdecimal() else None
 
 
 def listed(words: Sequence[str], limit: int | None = None) -> list[Place]:
     """Every sample that these inputs name, in an order that depends on them alone.
 
     Args:
-        words: image files; folders, of which every image file counts; patterns with * or ?; manifests (.csv or
-            .parquet with a column `path`, relative to the manifest, and an `id` if it likes); archives (.npz, or
+        words: image files and videos; folders, of which every such file counts; patterns with * or ?; manifests (.csv
+            or .parquet with a column `path`, relative to the manifest, and an `id` if it likes); archives (.npz, or
             folders of .npy), of which every row counts.
         limit: no more than so many.
 
@@ -72,23 +85,25 @@ def _of(word: str) -> Iterator[Place]:
         if not found:
             raise InputError(f"nothing is called {word}", "check the pattern")
         for name in found:
-            if Path(name).suffix.lower() in IMAGES:
+            if _is_read(Path(name)):
                 yield Place(name, name)
     elif not path.exists():
         raise InputError(f"{word} does not exist", "check the path")
     elif path.is_dir() and any(path.glob("*.npy")):
         yield from _rows(word)
     elif path.is_dir():
-        for file in sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGES and p.is_file()):
+        for file in sorted(p for p in path.rglob("*") if _is_read(p) and p.is_file()):
             yield Place(file.as_posix(), str(file))
     elif path.suffix.lower() in MANIFESTS:
         yield from _manifest(path)
     elif path.suffix.lower() == ".npz":
         yield from _rows(word)
-    elif path.suffix.lower() in _VIDEO:
-        raise InputError(f"{word} is a video", "cut it into clips (.npz), or watch it as a stream")
     else:
         yield Place(word, word)
+
+
+def _is_read(path: Path) -> bool:
+    return path.suffix.lower() in (*IMAGES, *SUFFIXES)
 
 
 def _rows(word: str) -> Iterator[Place]:
@@ -149,15 +164,20 @@ class Reader:
         """See that samples of these kinds can be read for this bundle.
 
         Raises:
-            UsageError: image files for a bundle that takes something else.
+            UsageError: image files or videos for a bundle that takes something else.
+            MissingError: videos, and what reads them is not installed.
         """
-        if any(place.row is None for place in places):
-            how = [p for p in self._pipeline.inputs.values() if p.kind == "image"]
-            if len(self._names) != 1 or len(how) != 1 or self._pipeline.window or self._prepared:
+        kinds = {place.video for place in places if place.row is None}
+        how = [p for p in self._pipeline.inputs.values() if p.kind == "image"]
+        for video in sorted(kinds):
+            if len(self._names) != 1 or len(how) != 1 or self._prepared or (self._pipeline.window and not video):
                 raise UsageError(
-                    f"this bundle takes {', '.join(map(str, self._signature.inputs))}, not single image files",
+                    f"this bundle takes {', '.join(map(str, self._signature.inputs))}, not "
+                    f"{'videos' if video else 'single image files'}",
                     "give archives of arrays (.npz, or folders of .npy)",
                 )
+            if video:
+                require()
 
     def load(self, places: Sequence[Place]) -> tuple[list[int], dict[str, np.ndarray], dict[int, str]]:
         """Prepared tensors of those that can be read.

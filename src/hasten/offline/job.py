@@ -13,8 +13,9 @@ import numpy as np
 
 from hasten import files, manifest
 from hasten.bundle import Bundle
-from hasten.errors import InputError, Unmet, unknown
-from hasten.offline import local, output
+from hasten.errors import InputError, Unmet, UsageError, unknown
+from hasten.measure.machine import threads
+from hasten.offline import local, output, shards
 from hasten.offline.inputs import Place, Reader, digest, listed
 from hasten.offline.journal import NAME, Journal
 from hasten.offline.sweep import best_way
@@ -96,9 +97,8 @@ def run(
     opened = {"bundle": str(bundle)} | {k: asked[k] for k in ("form", "prepared", "tensors", "tta", "merge")}
     with Journal(out) as journal:
         plan = _plan(journal, identity, opened, places, progress)
-        size = plan["shard"]
-        shards = {i: places[first : first + size] for i, first in enumerate(range(0, len(places), size))}
-        left = _left(journal, out, shards, options.form)
+        cut = dict(enumerate(shards.cut(places, plan["shard"])))
+        left = _left(journal, out, cut, options.form)
         samples = sum(map(len, left.values()))
         paths = {i: output.part(out, i, options.form) for i in left}
         answers = crew(left, paths, opened | {"threads": plan["threads"]}, plan)
@@ -106,7 +106,7 @@ def run(
         _work(journal, answers, left, options.errors_max, _Told(progress, len(places) - samples, len(places)))
         per_s = samples / (time.monotonic() - begun)
         progress.stage("proving that every sample is there once")
-        result = told | {"rows": _proven(journal, out, shards, options.form), "parts": len(shards), "plan": plan}
+        result = told | {"rows": shards.proven(journal, out, cut, options.form), "parts": len(cut), "plan": plan}
         return _finished(journal, out, result | {"seconds": time.monotonic() - began, "per_s": per_s})
 
 
@@ -115,6 +115,8 @@ def _checked(bundle: Path, places: Sequence[Place], options: Options) -> tuple[s
     with Bundle.load(bundle) as whole:
         Reader(whole.signature, whole.pipeline, options.prepared).check(places)
         output.columns(whole.signature, whole.pipeline, options.tensors)
+        if options.tta and whole.pipeline.window and any(place.video for place in places):
+            raise UsageError("windows of videos are looked at once", "leave --tta away, or give clips (.npz)")
         views = Views.of(options.tta, whole.signature, whole.pipeline, options.merge)
     return str(manifest.read(bundle)["seal"]), views.names
 
@@ -132,13 +134,15 @@ def _plan(
             )
         return plan
     plan = {"workers": 1, "threads": 0, "batch": 32, "shard": FEW}
-    if len(places) > FEW:
+    single = [place for place in places if not place.video]
+    if len(single) > FEW:
         progress.stage("measuring batches and workers")
-        few = np.linspace(0, len(places) - 1, SWEPT).round().astype(int)
-        plan = best_way(
-            " ".join([identity["bundle"], *filter(None, [opened["tta"]])]), opened, [tuple(places[i]) for i in few]
-        )
+        few = np.linspace(0, len(single) - 1, SWEPT).round().astype(int)
+        seal = " ".join([identity["bundle"], *filter(None, [opened["tta"]])])
+        plan = best_way(seal, opened, [tuple(single[i]) for i in few])
         plan["shard"] = max(SMALLEST, min(LARGEST, plan["batch"] * round(SHARD_S * plan["per_s"] / plan["batch"])))
+    elif (videos := len(places) - len(single)) > 1:  # one is decoded by one thread
+        plan |= {"workers": min(videos, threads()), "threads": 1}
     journal.begin(identity, plan)
     return plan
 
@@ -214,25 +218,6 @@ class _Told:
             left_s = (self._total - self._done) / per_s
             self._progress.trial(self._done, self._total, f"{per_s:.0f} samples a second", left_s)
             self._said = self._done
-
-
-def _proven(journal: Journal, out: Path, shards: Mapping[int, Sequence[Place]], form: output.Form) -> int:
-    """Rows in all, once every sample is seen to have one row, or one reason why not.
-
-    Raises:
-        InputError: a part was changed, or is not what the journal says.
-    """
-    reasons = {name for name, _ in journal.errors()}
-    count = 0
-    for index, places in shards.items():
-        path = output.part(out, index, form)
-        wanted = [p.id for p in places if p.id not in reasons]
-        if list(output.ids(path, form)) != wanted:
-            raise InputError(f"{path} does not hold the answers of its samples", "remove that file and add --resume")
-        count += len(wanted)
-    if stray := {p.name for p in out.glob(f"part-*.{form}")} - {output.part(out, i, form).name for i in shards}:
-        raise InputError(f"{out} holds {min(stray)}, which is no part of this job", "remove it and add --resume")
-    return count
 
 
 def _finished(journal: Journal, out: Path, result: dict[str, Any]) -> dict[str, Any]:

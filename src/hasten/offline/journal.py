@@ -15,7 +15,8 @@ _TABLES = """
 create table if not exists job (identity text not null, plan text not null, finished integer not null default 0);
 create table if not exists shards (place integer primary key, rows integer not null, sha256 text not null);
 create table if not exists errors (place integer not null, position integer not null, id text not null,
-                                   reason text not null, primary key (place, position));
+                                   reason text not null);
+create index if not exists errors_of on errors (place, position);
 """
 
 
@@ -60,7 +61,7 @@ class Journal:
 
     def errors(self) -> list[tuple[str, str]]:
         """Id and reason, in the order of the inputs."""
-        return list(self._execute("select id, reason from errors order by place, position"))
+        return list(self._execute("select id, reason from errors order by place, position, rowid"))
 
     def error_count(self) -> int:
         return int(self._execute("select count(*) from errors").fetchone()[0])

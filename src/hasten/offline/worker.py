@@ -2,9 +2,10 @@
 
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hasten.errors import ContractError, HastenError, InputError
 from hasten.manifest import read
 from hasten.measure.machine import threads as cores
 from hasten.model import Arrays
-from hasten.offline import output
+from hasten.offline import output, videos
 from hasten.offline.fusion import in_shares
 from hasten.offline.inputs import Place, Reader
 from hasten.offline.views import Views
@@ -51,6 +52,8 @@ class Worker:
         self._reader = Reader(whole.signature, whole.pipeline, prepared)
         self._views = Views.of(tta, whole.signature, whole.pipeline, merge, tta != "" and _box_shares(whole))
         self._columns = output.columns(whole.signature, whole.pipeline, tensors)
+        whole_ones = tensors or whole.pipeline.answer.kind == "tensor"  # else an output may be called like a column
+        self._told_whole = [t.name for t in whole.signature.outputs] if whole_ones else []
         self._pool = ThreadPoolExecutor(cores())
 
     def shard(self, places: Sequence[Sequence[Any]], batch: int, path: str, skip: Mapping[str, str]) -> dict[str, Any]:
@@ -68,17 +71,29 @@ class Worker:
         samples = [Place(*p) for p in places]
         bad = {int(position): reason for position, reason in skip.items()}
         rows: list[dict[str, Any]] = []
+        if samples[0].video:  # alone
+            faults = [(samples[0].id, bad[0])] if bad else []
+            rows = [] if bad else list(self._film(samples[0], batch, faults))
+            return self._written(Path(path), rows, [(0, *fault) for fault in faults])
         for start, (good, tensors, unread) in self._read(samples, batch, set(bad)):
             bad |= {start + position: reason for position, reason in unread.items()}
             for position, outputs in self._answered([start + g for g in good], tensors, batch, bad):
                 rows += self._rows([samples[p] for p in position], position, outputs, bad)
-        output.write(Path(path), rows, self._form, self._columns, self._bundle.signature)
-        errors = [[position, samples[position].id, bad[position]] for position in sorted(bad)]
-        return {"rows": len(rows), "sha256": files.sha256(Path(path)), "errors": errors}
+        return self._written(Path(path), rows, [(p, samples[p].id, bad[p]) for p in sorted(bad)])
+
+    def _written(
+        self, path: Path, rows: list[dict[str, Any]], errors: Sequence[tuple[int, str, str]]
+    ) -> dict[str, Any]:  # fmt: skip
+        output.write(path, rows, self._form, self._columns, self._bundle.signature)
+        return {"rows": len(rows), "sha256": files.sha256(path), "errors": errors}
 
     def attempt(self, places: Sequence[Sequence[Any]], batch: int) -> None:
         """Answer them and keep nothing: does one of them bring the process down?"""
         samples = [Place(*p) for p in places]
+        if samples[0].video:
+            for _ in self._film(samples[0], batch, []):
+                pass
+            return
         for start, (good, tensors, _) in self._read(samples, batch, set()):
             for _ in self._answered([start + g for g in good], tensors, batch, {}):
                 pass
@@ -139,6 +154,32 @@ class Worker:
         else:
             yield positions, outputs
 
+    def _film(self, video: Place, batch: int, faults: list[tuple[str, str]]) -> Iterator[dict[str, Any]]:
+        """A row for every window of a video, or every frame; `faults` takes ids and reasons of what has none."""
+
+        def tell(why: str) -> None:
+            faults.append((video.id, why))
+
+        for times, outputs, bad in self._looked(video, batch, tell):
+            places = [video.at(t) for t in times]
+            answered = sorted(set(range(len(places))) - set(bad))
+            yield from self._rows([places[i] for i in answered], answered, outputs, bad) if answered else ()
+            faults.extend((places[i].id, bad[i]) for i in sorted(bad))
+
+    def _looked(
+        self, video: Place, batch: int, tell: Callable[[str], None]
+    ) -> Iterator[tuple[list[int], dict[str, np.ndarray], dict[int, str]]]:
+        """Times of some samples of a video, their outputs, and by place the reason of those that have none."""
+        if self._bundle.pipeline.window:
+            for end, found in videos.windows(self._bundle, video.path, tell):
+                yield [end], dict(found), {}
+            return
+        ((name, _),) = self._bundle.pipeline.inputs.items()
+        for times, tensors in _alike_in_shape(videos.pictures(self._bundle, video.path, tell), self._samples(batch)):
+            bad: dict[int, str] = {}
+            parts = [o for _, o in self._answered(list(range(len(times))), {name: np.stack(tensors)}, batch, bad)]
+            yield times, {n: np.concatenate([p[n] for p in parts]) for n in parts[0]} if parts else {}, bad
+
     def _samples(self, batch: int) -> int:
         """Whose views go to the engine together; one that has more views than a batch takes several calls."""
         return max(1, batch // len(self._views.views))
@@ -153,7 +194,7 @@ class Worker:
         decisions = self._bundle.pipeline.decide(outputs)
         first, *others = outputs.values()
         scores = activated(first.astype(np.float64), self._bundle.pipeline.answer.activation)
-        plain = {name: outputs[name].tolist() for name in self._columns if name in outputs}
+        plain = {name: outputs[name].tolist() for name in self._told_whole}
         finite = np.all([np.isfinite(a.reshape(len(a), -1)).all(axis=1) for a in outputs.values()], axis=0)
         for i, (place, decision) in enumerate(zip(places, decisions, strict=True)):
             if not finite[i]:
@@ -176,6 +217,13 @@ class Worker:
             "label": _named([label for _, label in decision], answer.labels),
             "box": [second[box].tolist() for box, _ in decision],
         }
+
+
+def _alike_in_shape(pairs: Iterator[tuple[int, np.ndarray]], size: int) -> Iterator[tuple[list[int], list[np.ndarray]]]:
+    """Consecutive ones of one shape, `size` at most."""
+    for _, group in groupby(pairs, lambda pair: pair[1].shape):
+        while part := list(islice(group, size)):
+            yield [time for time, _ in part], [tensor for _, tensor in part]
 
 
 def _box_shares(bundle: Bundle) -> bool:

@@ -46,11 +46,11 @@ class Counts:
     windows: int = 0
 
 
-def watched(bundle: Bundle) -> tuple[str, Window]:
-    """The input that frames of a stream go to, and the window.
+def looked_at(bundle: Bundle) -> tuple[str, Window]:
+    """The input that frames of a video go to, and the window.
 
     Raises:
-        InputError: a bundle that cannot watch; says why.
+        InputError: a bundle without a window, or one that takes something else; says why.
     """
     window, inputs = bundle.pipeline.window, bundle.signature.inputs
     if window is None:
@@ -60,11 +60,21 @@ def watched(bundle: Bundle) -> tuple[str, Window]:
         raise InputError(
             f"{bundle.folder} takes {', '.join(map(str, inputs))}", "what watches takes the frames of one video"
         )
+    return images[0], window
+
+
+def watched(bundle: Bundle) -> tuple[str, Window]:
+    """As `looked_at`, of a bundle that answers with events.
+
+    Raises:
+        InputError: a bundle that cannot watch; says why.
+    """
+    found = looked_at(bundle)
     if bundle.pipeline.answer.kind != "events":
         raise InputError(
             f"{bundle.folder} answers with {bundle.pipeline.answer.kind}", "a bundle that watches answers with events"
         )
-    return images[0], window
+    return found
 
 
 @dataclass
@@ -75,7 +85,7 @@ class Features:
     counts: Counts = field(default_factory=Counts)
 
     def __post_init__(self) -> None:
-        self._input, window = watched(self.bundle)
+        self._input, window = looked_at(self.bundle)
         core = native("video by timestamp")
         self._core: Any = core.Window(window.seconds, window.fps, window.stride_s, window.padding)
         self._how = self.bundle.pipeline.inputs[self._input]
