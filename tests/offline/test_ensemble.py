@@ -340,6 +340,15 @@ def test_run_averages_with_others_and_goes_on(tmp_path: Path, capsys: pytest.Cap
     assert "had another bundle" in capsys.readouterr().err
 
 
+def test_a_folder_may_be_called_like_a_form(tmp_path: Path, no_race: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for seed, name in ((0, "stages"), (1, "merged")):
+        member(tmp_path, seed).rename(name)
+    result = ensemble(["stages", "merged"], task(), "out")
+    assert [row["name"] for row in result["rows"]][:4] == ["./stages", "./merged", "stages", "merged"]
+    assert len({row["accuracy"] for row in result["rows"][:3]}) == 3
+
+
 def test_the_verb(tmp_path: Path, no_race: None, capsys: pytest.CaptureFixture[str]) -> None:
     made = [str(member(tmp_path, seed)) for seed in (0, 1)]
     for part, data in (("validate", labelled(2000, 3)), ("test", labelled(2000, 4))):

@@ -1,7 +1,7 @@
 """Several bundles become one that knows more than the best of them: a weighted mean, in the form that is fastest."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,20 +109,26 @@ def ensemble(
             "reasons": reasons,
             "conditions": conditions(seed),
         }
-        gained = -desk.against(shipped, desk.best, "validate").value
-        if gained <= 0:
+        if desk.against(shipped, desk.best, "validate").value >= 0:
             return result | {"bundle": None, "verdict": f"{desk.best.name} alone is as good on validate"}
         progress.stage("writing the bundle")
-        Bundle.write(
-            output,
-            stages=shipped.stages,
-            pipeline=members[0].bundle.pipeline,
-            recipe=f"mean of {', '.join(f'{w:.3g} x {m.name}' for m, w in zip(members, weights, strict=True) if w)}",
-            measurements=row | {k: result[k] for k in ("members", "best", "activation", "over_stages")},
-            conditions=result["conditions"],
-            cases=task.raw("validate"),
-        ).close()
+        _ship(output, shipped, desk, result | {"row": row})
         return result | {"bundle": str(output), "verdict": _verdict(row, desk)}
+
+
+def _ship(output: Path, form: Form, desk: Desk, result: Mapping[str, Any]) -> None:
+    """A form as a bundle that says what it is made of."""
+    told = {key: result[key] for key in ("members", "best", "activation", "over_stages")}
+    parts = [f"{one['weight']:.3g} x {one['bundle']}" for one in result["members"] if one["weight"]]
+    Bundle.write(
+        output,
+        stages=form.stages,
+        pipeline=desk.members[0].bundle.pipeline,
+        recipe=f"mean of {', '.join(parts)}",
+        measurements=result["row"] | told,
+        conditions=result["conditions"],
+        cases=desk.task.raw("validate"),
+    ).close()
 
 
 @dataclass(frozen=True)

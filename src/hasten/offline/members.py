@@ -26,7 +26,9 @@ class Member:
 
     @property
     def name(self) -> str:
-        return str(self.bundle.folder)
+        """Its folder; never a word alone, which is the name of a form."""
+        folder = self.bundle.folder
+        return f"./{folder}" if len(folder.parts) == 1 else str(folder)
 
     @property
     def model(self) -> OnnxModel:
