@@ -14,6 +14,7 @@ from test_job import PLAN, archive, errors, rows
 
 from hasten.errors import InputError, UsageError
 from hasten.offline import job
+from hasten.offline.ray import actors
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def bundle(tmp_path: Path) -> Path:
     return tmp_path / "bundle"
 
 
-def actors(since: float) -> list[psutil.Process]:
+def processes(since: float) -> list[psutil.Process]:
     """Processes of Ray that answer shards, and were started since then."""
     found = psutil.process_iter(["cmdline", "create_time"])
     told = [(p, " ".join(p.info["cmdline"] or ())) for p in found if p.info["create_time"] >= since - 1]
@@ -43,7 +44,7 @@ def test_ray_gives_the_same_rows_though_a_worker_is_killed(
         over = time.monotonic() + 120
         while not killed and time.monotonic() < over:
             if len(list((tmp_path / "ray").glob("part-*"))) >= 2:
-                for process in actors(began)[:1]:
+                for process in processes(began)[:1]:
                     os.kill(process.pid, signal.SIGKILL)
                     killed.append(process.pid)
             time.sleep(0.05)
@@ -56,6 +57,14 @@ def test_ray_gives_the_same_rows_though_a_worker_is_killed(
     assert result["rows"] == 2999
     assert rows(tmp_path / "ray") == rows(tmp_path / "local")
     assert errors(tmp_path / "ray") == errors(tmp_path / "local")
+
+
+def test_a_cluster_is_used_as_far_as_there_are_cores() -> None:
+    """A plan is of the machine that asks."""
+    assert actors({"workers": 1, "threads": 8}, 800.0) == 100
+    assert actors({"workers": 8, "threads": 1}, 800.0) == 800
+    assert actors({"workers": 8, "threads": 1}, None) == 8
+    assert actors({"workers": 1, "threads": 0}, 800.0) == 1  # a small job
 
 
 def test_no_cluster_there(bundle: Path, tmp_path: Path) -> None:

@@ -89,9 +89,9 @@ def test_the_sample_of_which_an_engine_dies_is_found_among_its_views(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hand, "WORKER", "dying:Dying")
-    x = images(tmp_path / "x.npz", 100, r33=DEADLY, r90=DEADLY)
-    assert job.run(bundle, [str(x)], tmp_path / "out", job.Options(tta=WORDS))["rows"] == 98
-    assert set(errors(tmp_path / "out")) == {f"{x}#33", f"{x}#90"}
+    x = images(tmp_path / "x.npz", 16, r5=DEADLY)
+    assert job.run(bundle, [str(x)], tmp_path / "out", job.Options(tta=WORDS))["rows"] == 15
+    assert set(errors(tmp_path / "out")) == {f"{x}#5"}
 
 
 def test_a_bad_sample_costs_its_own_answer(bundle: Path, tmp_path: Path) -> None:
@@ -150,3 +150,19 @@ def test_boxes_in_a_job_are_fused(tmp_path: Path) -> None:
     assert any(decisions)
     for i, row in enumerate(found):
         assert np.allclose(row["box"], [outputs["boxes"][i, box] for box, _ in decisions[i]])
+
+
+def test_clips_are_shifted_in_time(tmp_path: Path) -> None:
+    """Of a bundle with a stage for each frame."""
+    golden = Path(__file__).parents[2] / "spec" / "golden" / "video"
+    with Bundle.load(golden) as whole:
+        raw = whole.golden.raw(golden, 0)["frame"].repeat(3, axis=0)
+        tensors = whole.pipeline.prepared({"frame": raw})
+        outputs = views.answers(whole, tensors, "shift=1,hflip")["scores"]
+        assert not np.allclose(outputs, whole.infer(tensors)["scores"])
+    np.savez(tmp_path / "x.npz", frame=raw)
+    result = job.run(
+        golden, [str(tmp_path / "x.npz")], tmp_path / "out", job.Options(tensors=True, tta="shift=1,hflip")
+    )
+    assert result["views"] == ["identity", "later=1", "earlier=1", "hflip"]
+    assert np.allclose([r["scores"] for r in rows(tmp_path / "out")], outputs, atol=1e-6)

@@ -36,8 +36,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("films")
     film(folder / "steady.mp4", steady(4), LIGHT)
     film(folder / "gap.mp4", [t for t in steady(4) if not 2.0 <= t / TICKS < 2.5], LIGHT)
-    content = bytearray(film(folder / "broken.ts", steady(4), LIGHT, format_name="mpegts").read_bytes())
-    middle = len(content) // 2 // 188 * 188
+    content = bytearray(film(folder / "broken.ts", steady(4), LIGHT, format_name="mpegts", gop=120).read_bytes())
+    middle = len(content) // 3 // 188 * 188
     content[middle : middle + 188 * 6] = bytes(188 * 6)
     (folder / "broken.ts").write_bytes(bytes(content))
     (folder / "none.mp4").write_bytes(b"no video at all")
@@ -94,6 +94,9 @@ def test_the_windows_are_those_of_a_watch(watching: Path, place: Path, tmp_path:
     said = reasons(tmp_path / "out")
     assert {name for name, _ in said} == {str(paths[2])}
     assert all("are damaged, or depend on what is" in why for _, why in said)
+    missing = sum(int(why.split()[0]) for _, why in said)
+    assert missing > 30
+    assert len(wanted[paths[2]]) <= len(wanted[paths[0]]) - 4
 
 
 @pytest.mark.parametrize("tta", ["", "hflip"])

@@ -19,7 +19,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "inputs",
         nargs="+",
         metavar="INPUT",
-        help="image files, folders of them, patterns; manifests (.csv, .parquet with a column path); .npz",
+        help="image files, videos, folders of them, patterns; manifests (.csv, .parquet with a column path); .npz",
     )
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="OUT", help="a new folder for the answers")
     parser.add_argument("--format", choices=FORMS, default="jsonl", help="of the answers (default jsonl)")

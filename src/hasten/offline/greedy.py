@@ -1,5 +1,6 @@
 """Which views are worth their time: each measured beside the plain look, then a set chosen greedily on validate."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,6 +25,7 @@ from hasten.search.progress import Progress, Silent
 
 USUAL = "hflip,vflip,rot90,rot180,rot270,scale=0.9,scale=1.1,crop=0.9,shift=1,shift=2"
 PIECE = 256  # samples whose views are in memory at a time
+SAID = 8  # pieces after which it is told how far it is
 FEEDS, ROUNDS = 16, 20  # real samples that timed calls rotate through, and rounds of the race
 
 
@@ -71,13 +73,13 @@ def greedy(
         UsageError: no labels; a view that was named and that this network cannot take; or none that it can.
     """
     progress = progress or Silent()
-    if looker.metric.reference or looker.validate.target is None:
+    if looker.metric.reference or looker.validate.target is None or (looker.test and looker.test.target is None):
         raise UsageError("without labels nothing says whether a view helps", "give a task with labels and their metric")
     shares = _shares(looker)
     able, refused = _able(looker, words, merge, shares)
     plan = Views.of(able, looker.session.signature, looker.pipeline, merge, shares)
     progress.stage(f"{len(plan.views)} views of {len(looker.validate)} samples")
-    judge = _Judge(looker, plan, seed)
+    judge = _Judge(looker, plan, looker.validate, seed, progress)
     order = judge.added()
     progress.stage("timing views")
     timed = _timed(looker, [[0], *([0, i] for i in range(1, len(plan.views))), [0, *order]], plan, seed)
@@ -107,7 +109,7 @@ def greedy(
     if looker.test is not None and order:
         progress.stage(f"the chosen views of {len(looker.test)} test samples")
         final = Views.of(chosen, looker.session.signature, looker.pipeline, merge, shares)
-        last = _Judge(looker, final, seed, looker.test)
+        last = _Judge(looker, final, looker.test, seed, progress)
         result["plain"] |= {"test": last.accuracy([0])}
         result["chosen"] |= {"test": last.told(list(range(len(chosen))))}
     return result
@@ -116,12 +118,11 @@ def greedy(
 class _Judge:
     """Every view of a part of the data, answered once; then any set of them is judged without running anything."""
 
-    def __init__(self, looker: Looker, plan: Views, seed: int, data: Data | None = None) -> None:
-        self._plan, self._metric, self._seed = plan, looker.metric, seed
-        self._data = looker.validate if data is None else data
-        assert self._data.target is not None
-        self._target = np.asarray(self._data.target)
-        self._seen = _seen(looker, plan, self._data)
+    def __init__(self, looker: Looker, plan: Views, data: Data, seed: int, progress: Progress) -> None:
+        self._plan, self._metric, self._data, self._seed = plan, looker.metric, data, seed
+        assert data.target is not None
+        self._target = np.asarray(data.target)
+        self._seen = _seen(looker, plan, data, progress)
         self._rows: dict[tuple[int, ...], np.ndarray] = {}
 
     def rows(self, members: Sequence[int]) -> np.ndarray:
@@ -172,10 +173,16 @@ def _able(looker: Looker, words: str, merge: str, shares: bool) -> tuple[list[Vi
     return able, refused
 
 
-def _seen(looker: Looker, plan: Views, data: Data) -> list[Seen]:
+def _seen(looker: Looker, plan: Views, data: Data, progress: Progress) -> list[Seen]:
     """The outputs for each view of all samples."""
-    size = batch_size(looker.session, data)
-    parts: list[list[Seen]] = [plan.seen(looker.infer, feed, size) for feed in data.batches(PIECE)]
+    size, began = batch_size(looker.session, data), time.monotonic()
+    parts: list[list[Seen]] = []
+    for feed in data.batches(PIECE):
+        done = PIECE * len(parts)
+        left_s = (len(data) - done) * (time.monotonic() - began) / max(1, done)
+        if len(parts) % SAID == 1:
+            progress.trial(done, len(data), f"samples, {len(plan.views)} views of each", left_s)
+        parts.append(plan.seen(looker.infer, feed, size))
 
     def joined(view: int, name: str) -> tuple[np.ndarray, np.ndarray | None]:
         backs = [part[view][name] for part in parts]

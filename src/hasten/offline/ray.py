@@ -39,10 +39,11 @@ def answers(
         if not rows:
             return
         ray.data.DataContext.get_current().enable_progress_bars = False
+        size = actors(plan, float(ray.cluster_resources().get("CPU", 1)) if address else None)
         made = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
             Answering,
             fn_constructor_args=(dict(opened) | {"bundle": str(Path(opened["bundle"]).absolute())}, plan["batch"]),
-            compute=ray.data.ActorPoolStrategy(size=min(plan["workers"], len(rows)), max_tasks_in_flight_per_actor=2),
+            compute=ray.data.ActorPoolStrategy(size=min(size, len(rows)), max_tasks_in_flight_per_actor=2),
             num_cpus=plan["threads"] or 1,
         )
         try:
@@ -53,6 +54,17 @@ def answers(
             raise InputError(f"the cluster ends the job: {said[:300]}", "see to it, then add --resume") from fault
     finally:
         ray.shutdown()
+
+
+def actors(plan: Mapping[str, Any], cpus: float | None) -> int:
+    """How many there are: those of the plan, which is of one machine; of a cluster as many as have room.
+
+    Args:
+        cpus: of the cluster; None: of this machine alone.
+    """
+    if cpus is None or not plan["threads"]:  # an engine with all cores of whichever machine it is on
+        return int(plan["workers"])
+    return max(int(plan["workers"]), int(cpus // plan["threads"]))
 
 
 class Answering:
