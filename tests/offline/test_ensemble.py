@@ -9,6 +9,7 @@ from typing import Any
 import bundles
 import numpy as np
 import pytest
+from jsonschema import Draft202012Validator
 from onnx import helper
 
 from hasten import find, manifest
@@ -338,6 +339,18 @@ def test_run_averages_with_others_and_goes_on(tmp_path: Path, capsys: pytest.Cap
     plain = [*words[:-1], "--resume"]
     assert main(plain) == 3
     assert "had another bundle" in capsys.readouterr().err
+
+
+def test_the_schema_is_closed_and_whole() -> None:
+    schema = manifest.schema("ensemble")
+    Draft202012Validator.check_schema(schema)
+    waiting: list[Any] = [schema]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict) and "properties" in part:
+            assert part["additionalProperties"] is False
+            assert set(part["required"]) == set(part["properties"])
+        waiting += part.values() if isinstance(part, dict) else part if isinstance(part, list) else []
 
 
 def test_a_folder_may_be_called_like_a_form(tmp_path: Path, no_race: None, monkeypatch: pytest.MonkeyPatch) -> None:
