@@ -33,6 +33,7 @@ BARS = {
     "recipes": ("pruned, healed and in INT8: faster than INT8 alone", [HERE / "recipes.py"]),
     "agreement": ("EfficientNet-Lite0 in INT8 and pruned, over a video", [HERE / "agreement.py"]),
     "distillation": ("a student learns more with a teacher", [HERE / "distillation.py"]),
+    "ensembles": ("three know more than the best of them, and a student keeps it", [HERE / "ensembles.py"]),
     "nas": ("a search finds what dominates the student made by hand", [HERE / "nas.py"]),
     "aware": ("training for INT8 brings back what INT8 loses", [HERE / "aware.py"]),
     "adapt": ("all of a net with SiLU and GroupNorm fits a DLA, and little is lost", [HERE / "adapt.py"]),

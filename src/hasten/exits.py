@@ -12,8 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from hasten.engine import Engine
 from hasten.errors import InputError, NotApplicable
+from hasten.metric import Metric
 from hasten.model import EXIT, OnnxModel
 from hasten.stage import Stage, Unless
 
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 FIRST, REST = "first", "rest"  # names of the stages
 _THROUGH = {"Identity", "Cast", "QuantizeLinear", "DequantizeLinear"}  # may stand behind the choice
 _HEAVY = {"Conv", "ConvTranspose", "Einsum", "GRU", "Gemm", "LSTM", "MatMul", "MatMulNBits", "RNN"}  # never done twice
+ROUNDED = 1e-9  # what a sum of rows may be off by
+_TRIED = 400  # numbers of samples that leave, at even distances
 _ROWS = {1, 2, 3, 10, 11, 16}  # element types that are handed over: f32, u8, i8, f16, f64, bf16
 
 
@@ -75,6 +80,32 @@ def stages(model: OnnxModel, engine: Engine, folder: Path) -> list[Stage]:
               "unless" if unless else "always", unless)
         for name, part, unless in parts
     ]  # fmt: skip
+
+
+def lowest_threshold(
+    sure: np.ndarray, quick: np.ndarray, whole: np.ndarray, metric: Metric, max_drop: float
+) -> tuple[float, float]:
+    """From which score on a quick answer may stand: as many leave early as lose no more than `max_drop` in all.
+
+    Args:
+        sure: scores of the quick answers [N].
+        quick, whole: the metric's rows of both answers, sample by sample.
+
+    Returns:
+        The threshold, between the scores of two samples, so that none stands on it, and the share that leaves; 1 and 0
+        where none may.
+    """
+    order = np.argsort(-sure, kind="stable")
+    before = metric.total(whole)
+    counts = np.unique(np.linspace(0, len(order), min(len(order), _TRIED) + 1).astype(int))[:0:-1]
+    for count in counts:  # most of them first
+        low = float(sure[order[count]]) if count < len(order) else 0.0
+        edge = (float(sure[order[count - 1]]) + low) / 2
+        mixed = whole.copy()
+        mixed[sure >= edge] = quick[sure >= edge]
+        if metric.drop(before, metric.total(mixed)) <= max_drop + ROUNDED:
+            return edge, float((sure >= edge).mean())
+    return 1.0, 0.0
 
 
 def macs(model: OnnxModel, early_share: float = 0.0) -> int:

@@ -41,7 +41,8 @@ class Task:
         train, loss: where a technique trains: (outputs by name, target) -> scalar torch tensor.
         pipeline: what happens around the network.
         students: functions that build smaller networks, untrained, by name.
-        teachers: functions that build further trained networks, by name, from which a student can learn.
+        teachers: functions that build further trained networks, by name, from which a student can learn; or folders of
+            bundles, as `hasten ensemble` makes them.
         builder: builds an untrained network of the keywords of `space`, with the inputs and outputs of the model.
         space: the values that each keyword of `builder` may have, numbers or texts: {"width": (8, 16)}.
         at_most: how many samples of a part are used, by its name, taken at even distances; all of the others.
@@ -57,7 +58,7 @@ class Task:
     loss: Callable[..., Any] | None = None
     pipeline: Pipeline = field(default_factory=Pipeline)
     students: "Mapping[str, Callable[[], torch.nn.Module]]" = field(default_factory=dict)
-    teachers: "Mapping[str, Callable[[], torch.nn.Module]]" = field(default_factory=dict)
+    teachers: "Mapping[str, Callable[[], torch.nn.Module] | Path]" = field(default_factory=dict)
     builder: "Callable[..., torch.nn.Module] | None" = None
     space: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     at_most: "Mapping[Split, int]" = field(default_factory=dict)
@@ -92,7 +93,8 @@ class Task:
         for part in ("students", "teachers"):
             networks = getattr(self, part)
             must(
-                isinstance(networks, Mapping) and all(callable(n) for n in networks.values()),
+                isinstance(networks, Mapping)
+                and all(callable(n) or (part == "teachers" and isinstance(n, Path)) for n in networks.values()),
                 part,
                 "a dict of functions that build networks, by name",
             )
@@ -146,12 +148,17 @@ class Task:
             raise InputError(f"{self.model} is no torch module", "give a task file")
         return self._torch(self._asked(self.model, "model"), "model")
 
-    def built(self, build: "Callable[[], torch.nn.Module]", what: str) -> TorchModel:
+    def built(self, build: "Callable[[], torch.nn.Module] | Path", what: str) -> TorchModel:
         """A network of the task's, its model, a student or a teacher, as it answers to the task's data.
 
         Raises:
             InputError: it cannot be built, or fails on the data; `what` is the word for it in the sentence.
+            MissingError, Unmet: as Bundle.load, where a bundle is meant.
         """
+        if isinstance(build, Path):
+            from hasten.compress._bundled import Bundled
+
+            return self._wrapped(Bundled(build, self.pipeline, list(self.sample().inputs)), what)
         return self._wrapped(self._asked(build, what), what)
 
     def _wrapped(self, made: Any, what: str) -> TorchModel:

@@ -21,7 +21,7 @@ def run(arguments, progress):
 
 
 def test_every_file_is_a_verb() -> None:
-    first = ["boost", "build", "check", "compare", "diff", "doctor", "explain", "export", "measure"]
+    first = ["boost", "build", "check", "compare", "diff", "doctor", "ensemble", "explain", "export", "measure"]
     assert verbs() == [*first, "report", "run", "verify", "watch"]
 
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+import bundles
 import numpy as np
 import pytest
 import torch
@@ -10,12 +12,19 @@ from tiny import CLASSES
 from torch import nn
 from trainable import accuracy, convolutions, quadrants
 
+from hasten.answer import Answer
+from hasten.compress._bundled import Bundled
 from hasten.compress._hints import Hints, _Distance, _layers, _paired
 from hasten.compress._learner import Learner
 from hasten.compress.distil import Distil
 from hasten.compress.heal import Heal
+from hasten.engines.torch import call
 from hasten.errors import InputError, NotApplicable, UsageError
+from hasten.export import export
 from hasten.model import TorchModel
+from hasten.offline.mean import averaged
+from hasten.pipeline import Pipeline, Prepare
+from hasten.stage import Stage
 from hasten.task import Task
 
 
@@ -56,6 +65,50 @@ def test_a_student_learns(task: Task, how: Distil) -> None:
     assert made.module.state_dict().keys() == layers, "adapters stay behind"
 
 
+def test_the_original_can_be_left_out(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    followed: list[tuple[TorchModel, ...]] = []
+
+    def train(how: Heal, model: TorchModel, task: Task, hint: object, teachers: tuple[TorchModel, ...]) -> TorchModel:
+        followed.append(teachers)
+        return model
+
+    monkeypatch.setattr(Heal, "train", train)
+    for how in (Distil("narrow"), Distil("narrow", teachers=("other",))):
+        how.apply(task.original, task)
+    Distil("narrow", teachers=("other",), original=False).apply(task.original, task)
+    alone, together, other = ([t.digest() for t in each] for each in followed)
+    assert alone == []  # which is the original
+    assert together == [task.original.digest(), *other]
+    assert len(other) == 1
+
+
+def test_an_ensemble_is_a_teacher(task: Task, tmp_path: Path) -> None:
+    """Of two bundles the mean, as it runs on its engine; the original keeps out."""
+    made = []
+    for name, net in (("one", task.model()), ("two", task.teachers["other"]())):
+        stage = Stage.of(
+            export(task.built(lambda net=net: net, name), task.sample()).model.save(tmp_path / f"{name}.onnx").path,
+            bundles.engine(),
+        )
+        choice = Pipeline(answer=Answer("classes"))
+        bundles.make(tmp_path / name, stages=[stage], pipeline=choice, cases=task.raw("validate")).close()
+        made.append(tmp_path / name)
+    both = replace(task, teachers={"both": averaged(made, tmp_path / "both"), "two": made[1]})
+    how = Distil("narrow", teachers=("both",), original=False, teacher=1.0, epochs=10, lr=1e-2, batch=32)
+    assert accuracy(both, how.apply(both.original, both).module) > 0.9
+    teacher, second = (both.built(both.teachers[name], name) for name in both.teachers)
+    assert teacher.digest() != second.digest()
+    data = both.split("test")
+    alone = [call(m.module, data.inputs)["output"].astype(float) for m in (task.original, second)]
+    scores = [np.exp(a) / np.exp(a).sum(1, keepdims=True) for a in alone]
+    np.testing.assert_allclose(np.exp(call(teacher.module, data.inputs)["output"]), np.mean(scores, 0), atol=1e-4)
+    other = Pipeline({"image": Prepare("image", source="grey", colour="grey")}, answer=Answer("classes"))
+    with pytest.raises(InputError, match="prepares 'image' otherwise"):
+        Bundled(made[0], other, ["image"])
+    with pytest.raises(UsageError, match="has nobody to learn from"):
+        Distil("narrow", original=False)
+
+
 def test_without_labels_it_is_the_original_that_is_learnt(task: Task) -> None:
     silent = replace(task, loss=None, metric="agreement")
     made = Distil("narrow", epochs=10, lr=1e-2, batch=32).apply(silent.original, silent)
@@ -76,8 +129,6 @@ def test_teachers_are_followed_in_equal_parts(task: Task) -> None:
     biased = replace(task, teachers={"sure": Sure})
     how = Distil("narrow", teacher=1.0, epochs=10, lr=1e-2, batch=32)
     alone, torn = (replace(how, teachers=t).apply(biased.original, biased).module for t in ((), ("sure",)))
-    from hasten.engines.torch import call
-
     first = [call(net, biased.split("test").inputs)["output"] for net in (alone, torn)]
     share = [np.exp(a - a.max(1, keepdims=True)) for a in first]
     of_class_0 = [float((s[:, 0] / s.sum(1)).mean()) for s in share]

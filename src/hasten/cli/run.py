@@ -1,7 +1,10 @@
 """Answer many samples with a bundle: images, manifests or arrays; a job that survives kills and bad inputs."""
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from hasten.cli._arguments import count
 from hasten.cli._outcome import Outcome
@@ -22,6 +25,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=FORMS, default="jsonl", help="of the answers (default jsonl)")
     parser.add_argument("--outputs", action="store_true", help="write what the network gives beside the decisions")
     parser.add_argument("--prepared", action="store_true", help="arrays are tensors as the network takes them")
+    parser.add_argument(
+        "--with",
+        dest="others",
+        action="append",
+        default=[],
+        metavar="BUNDLE2",
+        help="average with this bundle's answers, in equal parts; may be repeated; the mean is kept in OUT.bundle",
+    )
     parser.add_argument(
         "--tta",
         metavar="VIEWS",
@@ -52,8 +63,9 @@ def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
     if arguments.merge and not arguments.tta:
         raise UsageError("--merge says how answers to several views become one", "add --tta hflip")
     views, merge = parse(arguments.tta or ""), Merge.parse(arguments.merge or "mean")
-    with Bundle.load(arguments.bundle, verify=False) as bundle:
-        gate(bundle)
+    for folder in (arguments.bundle, *arguments.others):
+        with Bundle.load(folder, verify=False) as bundle:
+            gate(bundle)
     options = job.Options(
         arguments.format,
         arguments.outputs,
@@ -63,16 +75,17 @@ def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
         limit=arguments.limit,
         errors_max=arguments.errors_max,
     )
-    result = job.run(
-        arguments.bundle,
-        arguments.inputs,
-        arguments.output,
-        options,
-        on=arguments.on,
-        resume=arguments.resume,
-        dry_run=arguments.dry_run,
-        progress=progress,
-    )
+    with _whole(arguments) as whole:
+        result = job.run(
+            whole,
+            arguments.inputs,
+            arguments.output,
+            options,
+            on=arguments.on,
+            resume=arguments.resume,
+            dry_run=arguments.dry_run,
+            progress=progress,
+        )
     if arguments.dry_run:
         first = ", ".join(result["first"])
         return Outcome(result, [f"{result['samples']} samples, the first of them {first}; nothing was written"])
@@ -80,3 +93,18 @@ def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
     if result["errors"]:
         shown += f"; {result['errors']} samples have none, and errors.jsonl says why"
     return Outcome(result, [shown])
+
+
+@contextmanager
+def _whole(arguments: argparse.Namespace) -> Iterator[Path]:
+    """The bundle that answers: the one named, or the mean of several, which a job that goes on finds where it was."""
+    from hasten.offline.mean import averaged
+
+    bundles, out = [Path(arguments.bundle), *map(Path, arguments.others)], arguments.output.absolute()
+    if len(bundles) == 1:
+        yield bundles[0]
+    elif arguments.dry_run:
+        with TemporaryDirectory(prefix="hasten-") as scratch:
+            yield averaged(bundles, Path(scratch) / "bundle")
+    else:
+        yield averaged(bundles, out.with_name(f"{out.name}.bundle"))

@@ -26,7 +26,8 @@ class Distil(Technique):
     Settings:
         student: one of the task's `students`; empty: the network with `width` of its channels and weights drawn anew.
         width: share of the channels that such a copy keeps.
-        teachers: of the task's `teachers`, whose answers are learnt beside the original's, in equal parts.
+        teachers: of the task's `teachers`, whose answers are learnt beside the original's, in equal parts. That is as
+            good as learning the mean of their softened scores; a bundle among them may be an ensemble.
         features: weight of the distance between inner features (Romero et al. 2015, arXiv:1412.6550), of up to three
             pairs of layers, found by depth and size; linear adapters make them comparable, and are left behind.
         attention: weight of the distance between maps of where features are strong (Zagoruyko and Komodakis 2017,
@@ -37,6 +38,7 @@ class Distil(Technique):
         teacher: share of the loss that is the distance to the teachers' answers, 0 to 1.
         temperature: by which scores are softened.
         seed: of the weights and of the order of the samples.
+        original: whether the original is one of the teachers; False leaves it to the others.
     """
 
     student: str = ""
@@ -50,6 +52,7 @@ class Distil(Technique):
     teacher: float = 0.7
     temperature: float = 4.0
     seed: int = 0
+    original: bool = True
 
     forgets: ClassVar[bool] = True
     takes: ClassVar[Literal["torch", "onnx"]] = "torch"
@@ -60,6 +63,8 @@ class Distil(Technique):
         Raises:
             UsageError: a setting out of range.
         """
+        if not (self.original or self.teachers):
+            raise UsageError(f"{self} has nobody to learn from", "name teachers, or leave the original among them")
         if not 0 < self.width < 1 or min(self.features, self.attention) < 0:
             raise UsageError(f"{self} cannot train", "width is between 0 and 1, features and attention at least 0")
         self._how()
@@ -95,7 +100,8 @@ class Distil(Technique):
         hint = None
         if self.features or self.attention:
             hint = Hints(student, original, task.sample(), self.features, self.attention)
-        return self._how().train(student, task, hint, (original, *further) if further else ())
+        together = (original, *further) if further else ()
+        return self._how().train(student, task, hint, together if self.original else further)
 
     @classmethod
     def replay(cls, module: "torch.nn.Module", edit: Mapping[str, Any], task: "Task") -> "torch.nn.Module":

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from hasten.task import Task
 
 WORTH = 0.95  # of the multiply-adds, on the average: an exit that saves less is none
-ROUNDED = 1e-9  # what a sum of rows may be off by
 SUM = 1e-3  # by which answers that sum to one may miss it
 
 
@@ -151,21 +150,13 @@ class EarlyExit(Technique):
     def _threshold(
         self, number: int, place: "Place", logits: np.ndarray, quick: np.ndarray, whole: np.ndarray, metric: Metric
     ) -> _Found:
-        """Of one head; between the scores of two samples, so that no sample stands on it."""
+        """Of one head."""
+        from hasten.exits import lowest_threshold
+
         scores = np.exp(logits - logits.max(1, keepdims=True))
         sure = scores.max(1) / scores.sum(1)
-        order = np.argsort(-sure, kind="stable")
-        before = metric.total(whole)
-        counts = np.unique(np.linspace(0, len(order), min(len(order), 400) + 1).astype(int))[:0:-1]
-        for count in counts:  # most of them first
-            low = float(sure[order[count]]) if count < len(order) else 0.0
-            edge = (float(sure[order[count - 1]]) + low) / 2
-            mixed = whole.copy()
-            mixed[sure >= edge] = quick[sure >= edge]
-            if metric.drop(before, metric.total(mixed)) <= self.max_drop + ROUNDED:
-                leave = float((sure >= edge).mean())
-                return _Found(number, edge, leave, leave * place.share + (1 - leave))
-        return _Found(number, 1.0, 0.0, 1.0)
+        edge, leave = lowest_threshold(sure, quick, whole, metric, self.max_drop)
+        return _Found(number, edge, leave, leave * place.share + (1 - leave))
 
 
 def _told(found: _Found) -> str:

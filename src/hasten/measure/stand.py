@@ -1,6 +1,6 @@
 """The stand: one entrant in a child process of its own, pinned to its processors, ready to run in bursts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,8 @@ from hasten import find
 from hasten.child import Child
 from hasten.exits import Exit, stages
 from hasten.measure import machine
-from hasten.model import OnnxModel
+from hasten.model import OnnxModel, Signature
+from hasten.stage import Stage
 
 _LOAD_S, _RUN_S, _DATA_S = 900.0, 300.0, 24 * 3600.0  # limits on what hangs, not on what is slow
 
@@ -27,11 +28,22 @@ class Entrant:
         model: an .onnx file, or a task.py whose original model is meant.
         engine: its name.
         settings: the engine's fields, threads included; threads 0 is as many as make sense on this machine.
+        stages, signature: of a bundle, or of one to be: what runs in place of the model, its files as to_json names
+            them beside the model, and what it takes and gives as a whole.
     """
 
     model: Path
     engine: str
     settings: Mapping[str, Any]
+    stages: tuple[Stage, ...] = ()
+    signature: Signature | None = None
+
+    @classmethod
+    def of(cls, stages: Sequence[Stage], signature: Signature) -> Self:
+        """Whoever runs these stages; it gets as many processors as the one that wants most."""
+        most = max((stage.settled() for stage in stages), key=lambda engine: engine.threads)
+        name = type(most).__module__.rpartition(".")[2]
+        return cls(stages[0].file, name, vars(most), tuple(stages), signature)
 
     @property
     def label(self) -> str:
@@ -56,7 +68,8 @@ class Stand:
         """
         self.entrant, self.feed = entrant, feed
         self._model = OnnxModel.load(entrant.model) if entrant.model.suffix == ".onnx" else None
-        self.varies = self._model is not None and Exit.of(self._model.proto) is not None
+        self._exits = self._model is not None and not entrant.stages and Exit.of(self._model.proto) is not None
+        self.varies = self._exits or any(stage.unless for stage in entrant.stages)
         self._launch()
 
     def _launch(self) -> None:
@@ -70,7 +83,7 @@ class Stand:
                 model=str(self.entrant.model),
                 engine=self.entrant.engine,
                 settings=dict(self.entrant.settings),
-                signature=self._model and self._model.signature.to_json(),
+                signature=self._model and (self.entrant.signature or self._model.signature).to_json(),
                 feed=str(self.feed),
                 **self._stages(),
             )
@@ -79,8 +92,10 @@ class Stand:
             raise
 
     def _stages(self) -> dict[str, Any]:
-        """Of a model with an exit: what it is cut into, as it is shipped."""
-        if self._model is None or not self.varies:
+        """Of a model with an exit: what it is cut into, as it is shipped; of stages, these."""
+        if given := self.entrant.stages:
+            return {"stages": [stage.to_json() for stage in given], "folder": str(self.entrant.model.parent)}
+        if self._model is None or not self._exits:
             return {}
         engine = find.engine(self.entrant.engine)(**self.entrant.settings)
         made = stages(self._model, engine, Path(self._cut.name))
