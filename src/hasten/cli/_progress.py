@@ -43,7 +43,7 @@ class Lines:
         self._out.print(text, soft_wrap=True)
 
     def trial(self, done: int, total: int, text: str, seconds_left: float) -> None:
-        self.stage(f"[{done + 1}/{total}] {text} ({left(seconds_left)})")
+        self.stage(f"[{min(done + 1, total)}/{total}] {text} ({left(seconds_left)})")
 
     def note(self, text: str) -> None:
         self.stage(f"  {text}")
