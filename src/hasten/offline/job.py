@@ -151,9 +151,8 @@ def _plan(
 
 def _shard(plan: Mapping[str, Any], samples: int) -> int:
     """Samples of a part, in whole batches: so few that at the end of the job no worker waits long for another."""
-    batch: int = plan["batch"]
-    even = samples / (PARTS * plan["workers"])
-    return max(SMALLEST, min(LARGEST, batch * math.ceil(min(SHARD_S * plan["per_s"], even) / batch)))
+    batch, even = int(plan["batch"]), samples / (PARTS * int(plan["workers"]))
+    return max(SMALLEST, min(LARGEST, batch * math.ceil(min(SHARD_S * float(plan["per_s"]), even) / batch)))
 
 
 def _free(out: Path, resume: bool) -> None:
