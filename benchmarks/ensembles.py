@@ -2,7 +2,7 @@
 
 python benchmarks/ensembles.py [--epochs N]
 
-Members are networks of the fashion task's space, of 2.3 MMACs, that differ in their seed alone; which is best is told
+Members are networks of the fashion task's space, of 2.6 MMACs, that differ in their seed alone; which is best is told
 on validate, all figures are of test, and gains are paired image by image. The student is the best member's twin,
 trained for as long on the same images: towards labels and the answers of the three, where that had the labels alone.
 """
