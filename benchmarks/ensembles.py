@@ -23,6 +23,7 @@ from contest import upper_drop
 from hasten import find
 from hasten.bundle import Bundle
 from hasten.data import Data
+from hasten.manifest import read
 from hasten.measure.flops import count
 from hasten.model import OnnxModel
 from hasten.offline import views
@@ -38,17 +39,18 @@ MEMBERS, SHIFT = 3, 2  # pixels
 HOW = "teacher=0.5, temperature=2"  # best on validate of six: (0.9, 2), (1, 3), (0.5, 1), (0.3, 2), (0.5, 4)
 LOOKS = ("hflip", "hflip,shift=1")  # sets of views; validate chooses
 MMACS, MINUTES, KEPT = 31.0, 60.0, 0.5
-FOLDER = ROOT / "out" / "ensembles"
+OUT = ROOT / "out" / "ensembles"
 
 
 def main() -> int:
     ask = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    ask.add_argument("--epochs", type=int, default=2, help="of 200,000 images")
+    ask.add_argument("--epochs", type=int, default=6, help="of 200,000 images")
     args = ask.parse_args()
     began, task = time.monotonic(), wider()
     models = [member(task, seed, args.epochs) for seed in range(MEMBERS)]
-    bundles = [bundled(task, model, FOLDER / str(seed)) for seed, model in enumerate(models)]
-    result = ensemble(bundles, task, FOLDER / "three")
+    folder = OUT / f"{args.epochs}-epochs"
+    bundles = [bundled(task, model, folder / str(seed)) for seed, model in enumerate(models)]
+    result = ensemble(bundles, task, folder / "three")
     for part in tables(result):
         print_wide(part)
     best = [str(b) for b in bundles].index(result["best"])
@@ -91,7 +93,9 @@ def member(task: Task, seed: int, epochs: int) -> OnnxModel:
 
 def student(task: Task, bundles: Sequence[Path], best: int, epochs: int, how: str = HOW) -> OnnxModel:
     """The best member's twin, from the same weights, that learns from the mean of all as well."""
-    three = replace(task, teachers={"three": averaged(bundles, FOLDER / "mean")})
+    mean = averaged(bundles, bundles[0].with_name("mean"))
+    told = f"{task.name}-{read(mean)['seal'][:8]}"  # what has been made is of this teacher
+    three = replace(task, name=told, teachers={"three": mean})
     recipe = f"distil(student=quick, teachers=(three), original=False, epochs={epochs}, {how}, seed={best})"
     return made(three, recipe)
 
