@@ -36,7 +36,7 @@ from made import example, made, right
 
 NET = {"width": 16, "depth": 1, "kernel": 3, "stride": 2}  # of the task's space
 MEMBERS, SHIFT = 3, 2  # pixels
-HOW = "teacher=0.7, temperature=2"  # of two epochs validate chose 0.5 and 2, of six settings; of six this alone was tried
+HOW = "teacher=0.7, temperature=2"  # of six epochs the only one tried; of two, validate chose 0.5 and 2 of six
 LOOKS = ("hflip", "hflip,shift=1")  # sets of views; validate chooses
 MMACS, MINUTES, KEPT = 31.0, 60.0, 0.5
 OUT = ROOT / "out" / "ensembles"
