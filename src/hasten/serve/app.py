@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 EVERY_S = 0.1  # between two looks at what is new
+LEAVE_S = 1.0  # for a browser to go, when it has been told that the watch is over
 _AT_ONCE = 200  # lines: a browser that does not read holds up no more than these
 _PARTS = {
     "/": ("page.html", "text/html"),
@@ -62,7 +63,7 @@ def application(about: Mapping[str, Any], board: Board, pictures: Pictures | Non
 
 
 async def _told(about: Mapping[str, Any], board: Board) -> AsyncIterator[str]:
-    """All lines that matter, then each as it comes; it ends with the watch."""
+    """All lines that matter, then each as it comes; when the watch is over the browser is told so, and goes."""
     yield _event("hello", json.dumps(about))
     number = 0
     while True:
@@ -73,6 +74,7 @@ async def _told(about: Mapping[str, Any], board: Board) -> AsyncIterator[str]:
         number = entries[-1].number if entries else number
         if over:
             yield _event("over", "{}")
+            await asyncio.sleep(LEAVE_S)  # a server that left first would refuse the picture that is just asked for
             return
         await asyncio.sleep(max(0.0, began + EVERY_S - time.monotonic()))
 

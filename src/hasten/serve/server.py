@@ -4,6 +4,7 @@ import asyncio
 import errno
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, Self
 from hasten import manifest
 from hasten.errors import MissingError, UsageError
 from hasten.pipeline import Pipeline
+from hasten.serve.app import LEAVE_S, application
 from hasten.serve.board import TRACE_S, Board
 from hasten.serve.pictures import Pictures
 from hasten.stream.frame import Frame
@@ -68,8 +70,6 @@ class Server:
     def __enter__(self) -> Self:
         import uvicorn
 
-        from hasten.serve.app import application
-
         config = uvicorn.Config(
             application(self._about, self._board, self._pictures), http="h11", ws="none", loop="asyncio",
             lifespan="off", log_config=None, log_level="critical", access_log=False, server_header=False,
@@ -91,8 +91,11 @@ class Server:
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """What has been told is sent, to those who read."""
+        """What has been told is sent, to those who read; the server goes when they have gone."""
         self._board.finish()
+        until = time.monotonic() + LEAVE_S
+        while self._server.server_state.tasks and time.monotonic() < until:
+            time.sleep(0.02)
         self._server.should_exit = True
         self._thread.join(2.0 + _ASIDE_S)
 
