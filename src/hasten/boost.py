@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from hasten import exits, files, find
 from hasten.answer import Answer
-from hasten.bundle import Bundle, is_bundle
+from hasten.bundle import Bundle, is_bundle, writable
 from hasten.engine import Engine
 from hasten.errors import HastenError, InputError, MissingError
 from hasten.golden import CASES, Undecided
@@ -20,7 +20,7 @@ from hasten.measure.machine import conditions
 from hasten.model import OnnxModel
 from hasten.recipe import Recipe
 from hasten.report.html import page, require
-from hasten.search.bench import AS_IT_IS, Bench, failed, fastest, finalists_of
+from hasten.search.bench import AS_IT_IS, Bench, fastest, finalists_of
 from hasten.search.budget import Budget, outrun, praise, refusal, why_not
 from hasten.search.judge import Judge
 from hasten.search.progress import Progress, Silent
@@ -63,11 +63,9 @@ def boost(
         UsageError: an unknown engine, technique or setting.
         MissingError: no engine here.
     """
-    budget, progress, output = budget or Budget(), progress or Silent(), Path(output).absolute()
+    budget, progress, output = budget or Budget(), progress or Silent(), writable(output)
     parsed = [str(Recipe.parse(r)) for r in recipes]
     require()
-    if output.exists() and not is_bundle(output) and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(f"{output} exists and is not a bundle", "choose another folder")
     progress.stage("reading the model and its data")
     check(task)
     settings = settings_of(task, engines)
@@ -209,7 +207,7 @@ def _candidates(
         try:
             model = bench.shop.load(recipe)
         except HastenError as fault:
-            yield bench.shop.store.end(failed(bench.shop.store.plan(whole), fault))
+            yield bench.shop.store.fail(bench.shop.store.plan(whole), fault)
             continue
         kept: set[type[Engine]] = set()
         lossy = 0.0

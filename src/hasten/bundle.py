@@ -29,6 +29,18 @@ def is_bundle(folder: str | Path) -> bool:
     return (Path(folder) / manifest.NAME).is_file()
 
 
+def writable(target: str | Path) -> Path:
+    """Where a bundle may go, absolute: nowhere yet, into an empty folder, or in the place of another bundle.
+
+    Raises:
+        InputError: something else is there.
+    """
+    target = Path(target).absolute()
+    if target.exists() and not is_bundle(target) and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"{target} exists and is not a bundle", "choose another folder")
+    return target
+
+
 @dataclass(frozen=True, eq=False)
 class Bundle:
     """A network with all that deployment needs to know of it. Use it as a context manager, or `close` it.
@@ -143,9 +155,7 @@ class Bundle:
             MissingError: what this installation could not run.
             Unmet: the finished bundle does not give its own answers again.
         """
-        target = Path(target).absolute()
-        if target.exists() and not is_bundle(target) and (not target.is_dir() or any(target.iterdir())):
-            raise InputError(f"{target} exists and is not a bundle", "choose another folder")
+        target = writable(target)
         aside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.aside")
         try:
             with files.writing(target):

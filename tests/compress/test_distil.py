@@ -22,7 +22,7 @@ from hasten.engines.torch import call
 from hasten.errors import InputError, NotApplicable, UsageError
 from hasten.export import export
 from hasten.model import TorchModel
-from hasten.offline.mean import averaged
+from hasten.offline.ensemble.mean import averaged
 from hasten.pipeline import Pipeline, Prepare
 from hasten.stage import Stage
 from hasten.task import Task

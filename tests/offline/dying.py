@@ -1,7 +1,12 @@
-"""A worker that dies of some samples, as an engine may."""
+"""Workers in trouble: one that dies of some samples, as an engine may; one whose disk is full once."""
 
+import errno
 import os
 import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
 
 from hasten.model import Arrays
 from hasten.offline.worker import Worker
@@ -20,3 +25,22 @@ class Dying(Worker):
             return infer(prepared)
 
         object.__setattr__(self._bundle, "infer", checked)
+
+
+class Full(Worker):
+    """Half of the marked part is on the disk when there is no room left; the mark, a file beside `out`, goes then."""
+
+    MARK = "part-000003"
+
+    def shard(self, places: Sequence[Sequence[Any]], batch: int, path: str, skip: Mapping[str, str]) -> dict[str, Any]:
+        mark, write = Path(path).parents[1] / self.MARK, Path.write_bytes
+
+        def full(place: Path, content: bytes) -> int:
+            mark.unlink()
+            write(place, content[: len(content) // 2])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        if not (Path(path).stem == self.MARK and mark.exists()):
+            return super().shard(places, batch, path, skip)
+        with mock.patch.object(Path, "write_bytes", full):
+            return super().shard(places, batch, path, skip)

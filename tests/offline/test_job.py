@@ -179,6 +179,23 @@ def test_a_full_disk(bundle: Path, tmp_path: Path, same_plan: None, monkeypatch:
     assert job.run(bundle, [str(x)], out, resume=True)["rows"] == 600
 
 
+def test_a_full_disk_in_a_worker(
+    bundle: Path, tmp_path: Path, same_plan: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, while a part is written: no half of it stays, and the job goes on as if nothing had been."""
+    x, out = archive(tmp_path / "x.npz", r7=np.nan), tmp_path / "out"
+    job.run(bundle, [str(x)], tmp_path / "whole")
+    monkeypatch.setattr(hand, "WORKER", "dying:Full")
+    (tmp_path / dying.Full.MARK).touch()
+    with pytest.raises(InputError, match=r"part-000003\.jsonl cannot be written: the disk is full"):
+        job.run(bundle, [str(x)], out)
+    assert not (tmp_path / dying.Full.MARK).exists()
+    assert not [p for p in out.iterdir() if dying.Full.MARK in p.name or p.name in ("job.json", "errors.jsonl")]
+    assert job.run(bundle, [str(x)], out, resume=True)["rows"] == 599
+    assert rows(out) == rows(tmp_path / "whole")
+    assert errors(out) == errors(tmp_path / "whole")
+
+
 def test_killed_again_and_again(bundle: Path, tmp_path: Path) -> None:
     """The command is killed at random moments, and resumed until it ends: as if nothing had been."""
     x = archive(tmp_path / "x.npz", 6000, r77=np.nan)

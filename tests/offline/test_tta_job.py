@@ -14,8 +14,9 @@ from hasten.bundle import Bundle
 from hasten.cli import main
 from hasten.data import Data
 from hasten.errors import InputError, UsageError
-from hasten.offline import hand, job, views
+from hasten.offline import hand, job
 from hasten.offline.sweep import sweep
+from hasten.offline.views import fold
 from hasten.pipeline import Pipeline
 from hasten.stage import Stage
 
@@ -65,7 +66,7 @@ def test_rows_are_what_the_views_say_together(bundle: Path, tmp_path: Path, plan
     assert result["rows"] == 150
     assert result["views"] == ["identity", "hflip", "up=1", "down=1", "left=1", "right=1"]
     with Bundle.load(bundle) as whole:
-        wanted = views.answers(whole, {"image": np.load(x)["image"]}, WORDS)["logits"]
+        wanted = fold.answers(whole, {"image": np.load(x)["image"]}, WORDS)["logits"]
         plain = whole.infer({"image": np.load(x)["image"]})["logits"]
     found = rows(tmp_path / "out")
     assert np.allclose([r["logits"] for r in found], wanted, atol=1e-5)
@@ -141,7 +142,7 @@ def test_boxes_in_a_job_are_fused(tmp_path: Path) -> None:
     with Bundle.load(golden) as whole:
         raw = [whole.golden.raw(golden, i)["image"] for i in range(len(whole.golden.cases))]
         raw = np.concatenate([r for r in raw if r.shape == raw[0].shape])
-        outputs = views.answers(whole, whole.pipeline.prepared({"image": raw}), "hflip,up=1")
+        outputs = fold.answers(whole, whole.pipeline.prepared({"image": raw}), "hflip,up=1")
         decisions = whole.pipeline.decide(outputs)
     np.savez(tmp_path / "x.npz", image=raw)
     job.run(golden, [str(tmp_path / "x.npz")], tmp_path / "out", job.Options(tta="hflip,up=1"))
@@ -158,7 +159,7 @@ def test_clips_are_shifted_in_time(tmp_path: Path) -> None:
     with Bundle.load(golden) as whole:
         raw = whole.golden.raw(golden, 0)["frame"].repeat(3, axis=0)
         tensors = whole.pipeline.prepared({"frame": raw})
-        outputs = views.answers(whole, tensors, "shift=1,hflip")["scores"]
+        outputs = fold.answers(whole, tensors, "shift=1,hflip")["scores"]
         assert not np.allclose(outputs, whole.infer(tensors)["scores"])
     np.savez(tmp_path / "x.npz", frame=raw)
     result = job.run(

@@ -17,8 +17,9 @@ from hasten.answer import Answer
 from hasten.bundle import Bundle
 from hasten.data import Data
 from hasten.errors import InputError, UsageError
-from hasten.offline import job, shards, views
+from hasten.offline import job, shards
 from hasten.offline.inputs import Place
+from hasten.offline.views import fold
 from hasten.pipeline import Pipeline
 from hasten.prepare import Prepare
 from hasten.stage import Stage
@@ -108,7 +109,7 @@ def test_without_a_window_every_frame_is_a_sample(looking: Path, place: Path, tm
     with Bundle.load(looking) as whole:
         how = whole.pipeline.inputs["image"]
         tensors = np.stack([np.array(f.how(how).preparer(*f.size).run(*f.planes)) for f in every])
-        wanted = views.answers(whole, {"image": tensors}, tta)["logits"]
+        wanted = fold.answers(whole, {"image": tensors}, tta)["logits"]
     assert np.allclose([r["logits"] for r in found], wanted, atol=1e-4)
     assert [r["label"] for r in found] == [["bright" if LIGHT(f.time / 1e9) > 100 else "dark"] for f in every]
 

@@ -11,7 +11,7 @@ from hasten.cli._outcome import Outcome
 from hasten.search.progress import Progress
 
 if TYPE_CHECKING:
-    from hasten.offline.greedy import Looker
+    from hasten.offline.views.greedy import Looker
 
 _OTHERS = ("output", "quick", "technique", "recipe", "zoo", "fail_if", "against", "calibrate", "resume", "max_drop")
 
@@ -20,10 +20,10 @@ def compared(arguments: argparse.Namespace, progress: Progress) -> Outcome:
     """What each view adds and costs, and the set that is worth it.
 
     Raises:
-        UsageError: options that say something of techniques; or as hasten.offline.greedy.
+        UsageError: options that say something of techniques; or as hasten.offline.views.greedy.
     """
     from hasten.errors import UsageError
-    from hasten.offline.greedy import greedy
+    from hasten.offline.views.greedy import greedy
     from hasten.report.views import view_tables
 
     for name in _OTHERS:
@@ -49,7 +49,7 @@ def _looker(arguments: argparse.Namespace, progress: Progress) -> "Iterator[tupl
     from hasten.errors import UsageError
     from hasten.export import export
     from hasten.model import OnnxModel
-    from hasten.offline.greedy import Looker
+    from hasten.offline.views.greedy import Looker
 
     bundled = is_bundle(arguments.task)
     if bundled and (not arguments.of_task or arguments.engine):

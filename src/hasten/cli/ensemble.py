@@ -30,7 +30,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
     from hasten.bundle import Bundle
     from hasten.cli._door import gate
-    from hasten.offline.ensemble import Choice, ensemble
+    from hasten.offline.ensemble.choose import Choice, ensemble
     from hasten.report.ensemble import tables
     from hasten.task import Task
 

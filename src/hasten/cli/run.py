@@ -57,8 +57,8 @@ def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
     from hasten.cli._door import gate
     from hasten.errors import UsageError
     from hasten.offline import job
-    from hasten.offline.merge import Merge
-    from hasten.offline.view import parse
+    from hasten.offline.views.merge import Merge
+    from hasten.offline.views.view import parse
 
     if arguments.merge and not arguments.tta:
         raise UsageError("--merge says how answers to several views become one", "add --tta hflip")
@@ -98,7 +98,7 @@ def run(arguments: argparse.Namespace, progress: Progress) -> Outcome:
 @contextmanager
 def _whole(arguments: argparse.Namespace) -> Iterator[Path]:
     """The bundle that answers: the one named, or the mean of several, which a job that goes on finds where it was."""
-    from hasten.offline.mean import averaged
+    from hasten.offline.ensemble.mean import averaged
 
     bundles, out = [Path(arguments.bundle), *map(Path, arguments.others)], arguments.output.absolute()
     if len(bundles) == 1:

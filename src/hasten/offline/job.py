@@ -20,7 +20,7 @@ from hasten.offline import local, output, shards
 from hasten.offline.inputs import Place, Reader, digest, listed
 from hasten.offline.journal import NAME, Journal
 from hasten.offline.sweep import best_way
-from hasten.offline.views import Views
+from hasten.offline.views.fold import Views
 from hasten.search.progress import Progress, Silent
 
 SHARD_S, SMALLEST, LARGEST = 5.0, 64, 8192  # a part is about so many seconds of work: what a kill can cost
@@ -38,8 +38,8 @@ class Options:
         form: of the parts.
         tensors: outputs beside the decisions.
         prepared: rows of arrays are tensors as the network takes them.
-        tta: views of each sample beside the sample as it is; see hasten.offline.view.parse.
-        merge: how their answers become one; see hasten.offline.merge.Merge.
+        tta: views of each sample beside the sample as it is; see hasten.offline.views.view.parse.
+        merge: how their answers become one; see hasten.offline.views.merge.Merge.
         limit: no more samples than this, of those listed.
         errors_max: with more samples that cannot be answered the job stops; None: however many.
     """

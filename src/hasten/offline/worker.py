@@ -19,9 +19,9 @@ from hasten.manifest import read
 from hasten.measure.machine import threads as cores
 from hasten.model import Arrays
 from hasten.offline import output, videos
-from hasten.offline.fusion import in_shares
 from hasten.offline.inputs import Place, Reader
-from hasten.offline.views import Views
+from hasten.offline.views.fold import Views
+from hasten.offline.views.fusion import in_shares
 
 AHEAD = 2  # batches that are read before their turn, beside one for each core
 SAME = 1e-3  # of the largest answer: a batch that differs more takes something from the whole of it (dynamic INT8)
@@ -41,7 +41,7 @@ class Worker:
             threads: of the engine; 0 leaves those of the bundle.
             form, tensors: what is written; see hasten.offline.output.
             prepared: see Reader.
-            tta, merge: see hasten.offline.views.
+            tta, merge: see hasten.offline.views.fold.
         """
         whole = Bundle.load(bundle, verify=False)
         if threads:

@@ -14,7 +14,7 @@ def view_tables(result: Mapping[str, Any]) -> "list[RenderableType]":
     """Every view beside the plain look, the set that was chosen, and what it comes to.
 
     Args:
-        result: of hasten.offline.greedy, with `what` and `engine`.
+        result: of hasten.offline.views.greedy, with `what` and `engine`.
     """
     metric, chosen, plain = result["metric"]["name"], result["chosen"], result["plain"]
     columns = [

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hasten.errors import UsageError, unknown
-from hasten.offline.geometry import Axes, Back, Cut, Delay, Move, Size, Turn
+from hasten.offline.views.geometry import Axes, Back, Cut, Delay, Move, Size, Turn
 
 TURNS = {"identity": (False, 0), "hflip": (True, 0), "vflip": (True, 2),
          "rot90": (False, 1), "rot180": (False, 2), "rot270": (False, 3)}  # fmt: skip

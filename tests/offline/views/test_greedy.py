@@ -17,8 +17,8 @@ from hasten.engine import Compiled, Layer, Session
 from hasten.errors import UsageError
 from hasten.metric import metric
 from hasten.model import Arrays, Signature, Tensor
-from hasten.offline import greedy as chooser
-from hasten.offline.greedy import Looker, greedy
+from hasten.offline.views import greedy as chooser
+from hasten.offline.views.greedy import Looker, greedy
 from hasten.pipeline import Pipeline
 
 SIDE = 6
@@ -147,7 +147,7 @@ def given(tmp_path: Path) -> tuple[Path, Path]:
 
     file = half_file(tmp_path / "half.onnx")
     (tmp_path / "task.py").write_text(
-        f"import sys\nsys.path += {[str(folder) for folder in Path(__file__).parents[:2]]!r}\n"
+        f"import sys\nsys.path += {[str(folder) for folder in Path(__file__).parents[:3]]!r}\n"
         "from pathlib import Path\nfrom test_greedy import light\nfrom hasten import Answer, Pipeline, Task\n"
         f"task = Task('half', Path({str(file)!r}), 'top1', validate=lambda: light(300, 1), test=lambda: light(300, 2), "
         "pipeline=Pipeline(answer=Answer('classes')))\n"

@@ -17,9 +17,9 @@ from hasten.measure.calls import Calls
 from hasten.measure.latency import Race, race
 from hasten.metric import Metric
 from hasten.model import Arrays
-from hasten.offline.fusion import in_shares
-from hasten.offline.view import View, parse, spread
-from hasten.offline.views import Seen, Views
+from hasten.offline.views.fold import Seen, Views
+from hasten.offline.views.fusion import in_shares
+from hasten.offline.views.view import View, parse, spread
 from hasten.pipeline import Pipeline
 from hasten.search.progress import Progress, Silent
 
@@ -58,7 +58,7 @@ def greedy(
     added, again and again, until none raises the metric on validate. The set meets test once.
 
     Args:
-        words: views to choose from, as hasten.offline.view.parse reads them; empty: USUAL, less what this network
+        words: views to choose from, as hasten.offline.views.view.parse reads them; empty: USUAL, less what this network
             cannot take.
         merge: see Merge.
         seed: of the intervals, and of the order in which calls take turns.

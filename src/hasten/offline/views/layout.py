@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from hasten.errors import UsageError
 from hasten.model import Signature, Tensor
-from hasten.offline.geometry import Axes
+from hasten.offline.views.geometry import Axes
 from hasten.pipeline import Pipeline
 
 _CHANNELS = (1, 3)  # by which an image is known where the pipeline says nothing

@@ -12,11 +12,11 @@ from hasten.engine import Session
 from hasten.errors import InputError, NotApplicable
 from hasten.exits import ROUNDED
 from hasten.measure.accuracy import answer
-from hasten.offline import forms
-from hasten.offline.forms import Form
-from hasten.offline.members import Member
-from hasten.offline.merged import Mean
-from hasten.offline.mixture import activation_of, fitted, without_the_least
+from hasten.offline.ensemble import forms
+from hasten.offline.ensemble.forms import Form
+from hasten.offline.ensemble.members import Member
+from hasten.offline.ensemble.merged import Mean
+from hasten.offline.ensemble.mixture import activation_of, fitted, without_the_least
 from hasten.task import Split, Task
 
 

@@ -6,11 +6,11 @@ import numpy as np
 
 from hasten.drop import paired_drop
 from hasten.engine import Session
-from hasten.offline.desk import Desk, ends
-from hasten.offline.forms import Form
-from hasten.offline.greedy import PIECE, Looker, greedy
-from hasten.offline.mixture import Activation
-from hasten.offline.views import Views
+from hasten.offline.ensemble.desk import Desk, ends
+from hasten.offline.ensemble.forms import Form
+from hasten.offline.ensemble.mixture import Activation
+from hasten.offline.views.fold import Views
+from hasten.offline.views.greedy import PIECE, Looker, greedy
 
 
 def looked(

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 from onnx import helper
+from scipy import special
 
 from hasten import find, manifest
 from hasten.answer import Answer
@@ -23,16 +25,17 @@ from hasten.errors import InputError, NotApplicable
 from hasten.flow import sure
 from hasten.measure.latency import Race
 from hasten.metric import METRICS
-from hasten.offline import ensemble as verb
-from hasten.offline import forms
-from hasten.offline.ensemble import Choice, Raced, ensemble
-from hasten.offline.mean import averaged
-from hasten.offline.members import opened
-from hasten.offline.merged import Mean
+from hasten.offline.ensemble import choose, forms
+from hasten.offline.ensemble.choose import Choice, Raced, ensemble
+from hasten.offline.ensemble.mean import averaged
+from hasten.offline.ensemble.members import opened
+from hasten.offline.ensemble.merged import Mean
 from hasten.pipeline import Pipeline, Window
 from hasten.prepare import Prepare
 from hasten.stage import Stage
 from hasten.task import Task
+
+softmax = partial(special.softmax, axis=-1)
 
 TRUE = (0.5, 0.5)  # labels are those of the mean, with these weights, of what seeds 0 and 1 say
 NOISE = 2  # the seed of a network that knows nothing of them
@@ -44,11 +47,6 @@ def labelled(count: int, seed: int) -> Data:
     mean = sum(w * softmax(bundles.answers(x.inputs["x"], s)) for s, w in enumerate(TRUE))
     drawn = (mean.cumsum(1) < np.random.default_rng(seed).random((count, 1))).sum(1)
     return x.with_target(np.where(np.arange(count) % 3, drawn, mean.argmax(1)).astype(np.int64))
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max(1, keepdims=True))
-    return np.asarray(powers / powers.sum(1, keepdims=True))
 
 
 def member(folder: Path, seed: int, engine: Engine | None = None, **changed: Any) -> Path:
@@ -73,7 +71,7 @@ def no_race(monkeypatch: pytest.MonkeyPatch) -> None:
         calls = [[1 - 0.01 * i] * 3 for i in range(len(made))]
         return Raced(made, Race([[calls] * 6]), [{}] * len(made))
 
-    monkeypatch.setattr(verb.Raced, "of", raced)
+    monkeypatch.setattr(choose.Raced, "of", raced)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import numpy as np
 
 from hasten.errors import NotApplicable
 from hasten.model import OnnxModel, Signature, Tensor
-from hasten.offline.mixture import LOWEST, NEAREST, Activation
+from hasten.offline.ensemble.mixture import LOWEST, NEAREST, Activation
 from hasten.provenance import nodes
 
 if TYPE_CHECKING:

@@ -11,13 +11,11 @@ from hasten.bundle import Bundle
 from hasten.engine import Session
 from hasten.errors import UsageError
 from hasten.model import Arrays, Signature, Tensor
-from hasten.offline import fusion, layout
-from hasten.offline.geometry import Axes, Back, Size
-from hasten.offline.merge import Merge, as_logits, merged
-from hasten.offline.view import DELAYS, View, parse, spread
+from hasten.offline.views import fusion, layout
+from hasten.offline.views.geometry import Axes, Back, Size
+from hasten.offline.views.merge import Merge, as_logits, merged
+from hasten.offline.views.view import DELAYS, View, parse, spread
 from hasten.pipeline import Pipeline
-
-__all__ = ["View", "Views", "answers", "parse"]
 
 Infer = Callable[[Arrays], Mapping[str, np.ndarray]]
 Seen = Mapping[str, Back]  # the outputs for one view, put back over the input, by name

@@ -10,7 +10,7 @@ from hasten.bundle import Bundle
 from hasten.errors import InputError, NotApplicable
 from hasten.manifest import read
 from hasten.model import OnnxModel, Tensor
-from hasten.offline.merged import prefixed
+from hasten.offline.ensemble.merged import prefixed
 from hasten.stage import Stage
 
 FLOATS = ("float32", "float64")  # what is averaged

@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol, final
 
 import numpy as np
 
-from hasten.offline import _resample
+from hasten.offline.views import _resample
 
 Back = tuple[np.ndarray, np.ndarray | None]  # a map over the input, and where it is known (None: everywhere)
 

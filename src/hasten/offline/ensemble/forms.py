@@ -14,8 +14,8 @@ from hasten.flow import Flow
 from hasten.measure.flops import count
 from hasten.metric import Metric
 from hasten.model import OnnxModel, Signature
-from hasten.offline.members import Member
-from hasten.offline.merged import Mean, together
+from hasten.offline.ensemble.members import Member
+from hasten.offline.ensemble.merged import Mean, together
 from hasten.stage import Stage, Unless
 
 STAGES, MERGED, CASCADE = "stages", "merged", "cascade"  # names of the forms, and how they begin

@@ -8,17 +8,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, Self
 
-from hasten.bundle import Bundle, is_bundle
+from hasten.bundle import Bundle, writable
 from hasten.data import Data
-from hasten.errors import InputError, NotApplicable
+from hasten.errors import NotApplicable
 from hasten.measure.latency import ROUNDS, Race, Speedup, race
 from hasten.measure.lock import quiet
 from hasten.measure.machine import conditions
 from hasten.measure.stand import Entrant, Stand
-from hasten.offline.desk import Desk, ends
-from hasten.offline.forms import CASCADE, STAGES, Form
-from hasten.offline.members import opened
-from hasten.offline.second_look import looked
+from hasten.offline.ensemble.desk import Desk, ends
+from hasten.offline.ensemble.forms import CASCADE, STAGES, Form
+from hasten.offline.ensemble.members import opened
+from hasten.offline.ensemble.second_look import looked
 from hasten.search.progress import Progress, Silent
 from hasten.task import Task
 
@@ -35,7 +35,7 @@ class Choice:
         max_drop: what a cascade, or one file for all, may lose against the ensemble on validate, in the metric's unit.
         cascade: the cheapest member answers where it is sure enough, and the ensemble elsewhere.
         layout: `stages`, a file for each member; `merged`, one for all; None: the one that is faster.
-        tta: views of which those that help on validate are told as a row of their own; see hasten.offline.view.parse.
+        tta: views, of which those that help on validate are told as a row of their own; see views.view.parse.
     """
 
     max_drop: float = 0.001
@@ -74,9 +74,7 @@ def ensemble(
         NotApplicable: the form that was asked for cannot be made.
         MissingError, Unmet: as Bundle.load.
     """
-    choice, progress, output = choice or Choice(), progress or Silent(), Path(output)
-    if output.exists() and not is_bundle(output) and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(f"{output} exists and is not a bundle", "choose another folder")
+    choice, progress, output = choice or Choice(), progress or Silent(), writable(output)
     with opened(bundles) as members, TemporaryDirectory(prefix="hasten-") as scratch:
         desk = Desk(members, task, Path(scratch), choice.max_drop, seed)
         progress.stage("asking the members")

@@ -10,10 +10,10 @@ from hasten.bundle import Bundle, is_bundle
 from hasten.data import Data
 from hasten.errors import InputError
 from hasten.manifest import read
-from hasten.offline import forms
-from hasten.offline.members import Member, opened
-from hasten.offline.merged import Mean
-from hasten.offline.mixture import activation_of
+from hasten.offline.ensemble import forms
+from hasten.offline.ensemble.members import Member, opened
+from hasten.offline.ensemble.merged import Mean
+from hasten.offline.ensemble.mixture import activation_of
 
 
 def averaged(bundles: Sequence[str | Path], output: str | Path) -> Path:

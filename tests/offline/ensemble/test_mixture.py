@@ -12,8 +12,8 @@ from hasten import find
 from hasten.answer import Answer, activated
 from hasten.errors import NotApplicable
 from hasten.model import OnnxModel, Tensor
-from hasten.offline.merged import Mean, prefixed, together
-from hasten.offline.mixture import LEAST, activation_of, fitted, mixed, without_the_least
+from hasten.offline.ensemble.merged import Mean, prefixed, together
+from hasten.offline.ensemble.mixture import LEAST, activation_of, fitted, mixed, without_the_least
 
 
 def logits(count: int, *shape: int, seed: int = 0) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Several bundles made into one; `choose` is the verb."""
