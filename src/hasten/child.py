@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any, NoReturn, Self
 
 from hasten import errors, neighbours
-from hasten.errors import HastenError, InputError
+from hasten.errors import HastenError, InputError, Passing
 
 _POLL_S = 0.02  # between looks at the memory, where it is limited
 
@@ -35,6 +35,10 @@ def _path() -> list[str]:
 
 class ChildDied(InputError):  # noqa: N818 - it says what happened
     """The child was killed by a limit, crashed, or raised something that is not a HastenError: of what it was given."""
+
+
+class ChildKilled(ChildDied, Passing):
+    """By the system, out of memory most likely, or by somebody."""
 
 
 class Child:
@@ -147,6 +151,7 @@ class Child:
 
     def _end(self, why: str = "") -> NoReturn:
         """Close, and say why: the limit given, else how the process itself ended."""
+        kind = ChildDied
         if not why:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(5)
@@ -155,10 +160,11 @@ class Child:
                 f"was killed by {signal.Signals(-code).name}" if code and code < 0 else f"ended with exit code {code}"
             )
             why = "stopped answering" if code is None else ended
+            kind = ChildKilled if code == -signal.SIGKILL else ChildDied
         self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - 2000))
         last = self._log.read().decode(errors="replace").strip().splitlines()[-1:]
         self.close()
-        raise ChildDied(f"the child process {self.target} {why}{': ' + last[0][:300] if last else ''}")
+        raise kind(f"the child process {self.target} {why}{': ' + last[0][:300] if last else ''}")
 
 
 def _send(pipe: int, message: str) -> None:

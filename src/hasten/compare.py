@@ -126,6 +126,7 @@ def compare(
         for recipe in dict.fromkeys([*together(table.rows, table.baselines[0], budget), *own]):
             table.add(recipe, "together")
         tested = table.tested() if task.test is not None else {}
+        final = table.final()
         glances = [g for other in zoo for g in _glance(other, kinds, output, engines, options, resume, seed, progress)]
         rows = [_row_json(row, budget, tested) for row in table.rows]
         result = {
@@ -142,7 +143,8 @@ def compare(
             "rows": rows,
             "zoo": glances,
             "dependence": dependence(rows, glances),
-            "verdict": _verdict(rows, table.reference, task, budget),
+            "final": final,
+            "verdict": _verdict(rows, final, table.reference, task, budget),
         }
         files.write(output / "report.html", page(result))
         files.write(bench.shop.result, json.dumps(result, indent=1, allow_nan=False))
@@ -257,16 +259,16 @@ def _row_json(row: Row, budget: Budget, tested: Mapping[str, Mapping[str, Any]])
     }
 
 
-def _verdict(rows: Sequence[Mapping[str, Any]], reference: Trial, task: Task, budget: Budget) -> str:
-    able = [(row, row["trials"][row["best"]]) for row in rows if row["best"] is not None]
-    within = [(row, trial) for row, trial in able if trial["status"] == "kept"]
-    if not within:
+def _verdict(
+    rows: Sequence[Mapping[str, Any]], final: Mapping[str, Any] | None, reference: Trial, task: Task, budget: Budget
+) -> str:
+    if final is None:
         return f"no recipe stays within a drop of {budget.max_drop:g} on validate"
-    row, trial = max(within, key=lambda pair: pair[1]["speedup"] or 0.0)
-    lost = row["test"] or trial
+    row = next(row for row in rows if row["recipe"] == final["recipe"])
+    lost, (slowest, fastest) = row["test"] or row["trials"][row["best"]], final["speedup_ci95"]
     low, high = lost["accuracy_drop_ci95"] or (float("-inf"), float("inf"))
     return (
-        f"{row['recipe']} on {trial['engine']}: {trial['speedup']:.2f}x as fast as the model as it is on "
-        f"{reference.engine}, {task.measure.name} {lost['accuracy']:.4f}, drop {lost['accuracy_drop']:+.4f} "
-        f"[{low:+.4f}, {high:+.4f}] on {lost['split']}"
+        f"{final['recipe']} on {final['engine']}: {final['speedup']:.2f} [{slowest:.2f}, {fastest:.2f}] times as fast "
+        f"as the model as it is on {reference.engine}, {task.measure.name} {lost['accuracy']:.4f}, drop "
+        f"{lost['accuracy_drop']:+.4f} [{low:+.4f}, {high:+.4f}] on {lost['split']}"
     )

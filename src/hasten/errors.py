@@ -4,7 +4,8 @@ HastenError                  70  (never raised itself)
 ├── Unmet                     1  the answer is no: budget not met, verification failed
 ├── UsageError                2  an unknown option, engine, metric, technique or setting
 ├── InputError                3  a file, array or folder that cannot be used
-│   └── NotApplicable         3  a technique that has nothing to do on this model, and why
+│   ├── NotApplicable         3  a technique that has nothing to do on this model, and why
+│   └── Passing               3  what may go another time: a full disk, a process that the system killed
 ├── MissingError              5  a package or device that this machine lacks
 └── ContractError            70  a technique or an engine that broke its promise: a bug, never the user's
 """
@@ -38,6 +39,10 @@ class InputError(HastenError):
 
 class NotApplicable(InputError):  # noqa: N818 - an answer
     """Raised by a technique that this model gives nothing to do; the search notes the reason and goes on."""
+
+
+class Passing(InputError):  # noqa: N818 - it passes
+    """The machine's fault and not that of what it was given: a search that is resumed tries again."""
 
 
 class MissingError(HastenError):

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hasten.errors import InputError
+from hasten.errors import InputError, Passing
 
 _DISK = {
     errno.ENOSPC: "the disk is full: free some space",
@@ -27,6 +27,7 @@ _DISK = {
     errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
     errno.EIO: "the disk reports an error: choose another one",
 }
+_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
 
@@ -41,7 +42,8 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as fault:
         if fault.errno in _DISK:
-            raise InputError(f"{path} cannot be written", _DISK[fault.errno]) from fault
+            kind = Passing if fault.errno in _ROOM else InputError
+            raise kind(f"{path} cannot be written", _DISK[fault.errno]) from fault
         raise
 
 

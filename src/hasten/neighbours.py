@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from hasten.files import sha256
+
 _KEPT = ("hasten", "__main__")
 _away: dict[Path, dict[str, ModuleType]] = {}  # folder -> its modules, while another folder is at home
 _home: list[Path] = []  # the folder that is imported from now; empty before the first task
@@ -31,6 +33,13 @@ def settle(folder: Path) -> None:
     sys.path.insert(0, str(folder))
     importlib.invalidate_caches()
     _home[:] = [folder]
+
+
+def code(task: Path) -> dict[str, str]:
+    """SHA-256 of the Python files that are a task file's own, itself among them, by their path in its folder."""
+    folder = task.parent
+    packages = (found for p in folder.glob("*/__init__.py") for found in p.parent.rglob("*.py"))
+    return {str(p.relative_to(folder)): sha256(p) for p in sorted({*folder.glob("*.py"), *packages})}
 
 
 def is_home(folder: str) -> bool:

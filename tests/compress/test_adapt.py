@@ -118,6 +118,18 @@ def test_an_antialiased_resize_becomes_two_products() -> None:
     assert "Resize" not in ops(task, made)
 
 
+@pytest.mark.parametrize(("mode", "exact"), [("area", True), ("bilinear", False), ("bicubic", False)])
+def test_a_resize_that_a_pooling_stands_for_is_not_the_same(mode: str, exact: bool) -> None:
+    class Halves(nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return F.interpolate(image, (4, 4), mode=mode, antialias=mode != "area")
+
+    feed = {"image": np.random.default_rng(0).normal(size=(2, 1, 8, 8)).astype(np.float32)}
+    plan = _adapting.planned(Halves(), feed, "dla", ())
+    assert [kind for kind, _ in plan.calls.values()] == ["pool"]
+    assert plan.exact == exact
+
+
 @pytest.mark.parametrize(
     ("side", "size", "exact"), [((8, 8), (2, 4), True), ((14, 28), (1, 1), True), ((7, 9), (5, 4), False)]
 )

@@ -4,7 +4,10 @@ import os
 import socket
 import subprocess
 import sys
+from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from torch import nn
 from trainable import accuracy, convolutions, quadrants
 
 from hasten.compress import _training
+from hasten.compress._hints import Hints
 from hasten.compress._teacher import answers_of, taught
 from hasten.compress.heal import Heal
 from hasten.data import Data
@@ -121,14 +125,54 @@ def test_it_goes_on_where_it_was_interrupted(task: Task, monkeypatch: pytest.Mon
     assert len(epochs) == 4 - after
 
 
+def test_a_training_towards_something_else_is_another_one(task: Task) -> None:
+    """What was interrupted is gone on with by the same training alone."""
+
+    def state(of: Task, hint: Hints | None = None) -> Path:
+        return _training.Training(fresh(task), of, Heal(epochs=2, batch=32), hint, ()).state
+
+    def weighed(features: float, attention: float) -> Hints:
+        return Hints(fresh(task), task.original, task.sample(), features, attention)
+
+    def loss(outputs: Any, target: Any) -> torch.Tensor:
+        return nn.functional.cross_entropy(outputs["output"], target, label_smoothing=0.1)
+
+    other = quadrants(lambda: convolutions(seed=9))
+    states = [state(task), state(other), state(replace(task, loss=loss))]
+    states += [state(task, weighed(*w)) for w in ((1.0, 0.0), (10.0, 0.0), (1.0, 5.0))]
+    assert len(set(states)) == len(states)
+    assert state(task, weighed(1.0, 0.0)) == states[3]
+
+
 def test_a_teacher_answers_once(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     from hasten.compress import _teacher
 
     data = task.split("train")
     first = {k: np.array(v) for k, v in taught(task.original, data).items()}
-    monkeypatch.setattr(_teacher, "answers_of", lambda *_: pytest.fail("asked again"))
+    asked: list[int] = []
+    monkeypatch.setattr(_teacher, "answers_of", lambda t, some: (asked.append(len(some)), answers_of(t, some))[1])
     again = taught(task.original, data)
+    assert asked == [_teacher.FEW]
     assert all(np.array_equal(first[k], again[k]) for k in first)
+
+
+def test_teachers_of_the_same_weights_are_told_apart(task: Task) -> None:
+    """What `forward` does with them counts."""
+    plain, negative = task.original, replace(task.original, module=Minus(task.original.module))
+    assert plain.digest() != negative.digest()  # by the names alone
+    plain = replace(plain, module=nn.Sequential(OrderedDict(inner=plain.module)))
+    assert plain.digest() == negative.digest()
+    data = task.split("validate")
+    np.testing.assert_array_equal(taught(plain, data)["output"], -taught(negative, data)["output"])
+
+
+class Minus(nn.Module):
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return -self.inner(x)
 
 
 def test_a_fixed_batch_answers_for_all(task: Task) -> None:

@@ -14,7 +14,7 @@ from torch import nn
 from hasten import Bundle, Data, Pipeline, Prepare, Task, Window, checkpoint
 from hasten.boost import _ship
 from hasten.cli import main
-from hasten.compress import _training
+from hasten.compress import _exits, _training
 from hasten.compress._images import folded, greyed, reader
 from hasten.compress.heal import Heal
 from hasten.compress.shrink_input import ShrinkInput
@@ -150,6 +150,17 @@ def test_the_original_teaches_from_the_whole_input(task: Task, monkeypatch: pyte
     )
     ShrinkInput(0.5, epochs=1)(task.original, task)
     assert asked == [(256, 3, 16, 16)]
+
+
+def test_it_teaches_heads_behind_a_smaller_input_too(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    """shrink_input > early_exit: heads see what is smaller, the original what it was trained on."""
+    asked: list[tuple[int, ...]] = []
+    taught = _exits.taught
+    monkeypatch.setattr(_exits, "taught", lambda t, data: asked.append(data.inputs["image"].shape) or taught(t, data))
+    made = ShrinkInput(0.5)(task.original, task)
+    heads = _exits._task(made, task.seen_by(made), 1)
+    assert asked == [(256, 3, 16, 16)]
+    assert heads.split("train").inputs["image"].shape[2:] == (8, 8)
 
 
 def test_grey_costs_nothing_where_there_is_no_colour(task: Task, tmp_path: Path) -> None:

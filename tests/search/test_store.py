@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hasten.errors import InputError
+from hasten.errors import InputError, Passing
 from hasten.search.store import Store
 from hasten.search.trial import Trial
 
@@ -26,6 +26,21 @@ def test_a_trial_that_ended_is_not_pending_again(tmp_path: Path) -> None:
         store.begin(IDENTITY, resume=True)
         assert store.plan(trial) == kept == store.ended(trial)
         assert store.trials() == [kept]
+
+
+def test_what_may_pass_is_tried_again(tmp_path: Path) -> None:
+    never, another_time = Trial("half", "e"), Trial("prune", "e")
+    with Store(tmp_path) as store:
+        store.begin(IDENTITY, resume=False)
+        assert store.fail(store.plan(never), InputError("no float", "leave it")).status == "failed"
+        assert store.fail(store.plan(another_time), Passing("the disk is full")).reason == "the disk is full"
+    with Store(tmp_path) as store:
+        store.begin(IDENTITY, resume=True)
+        ended = store.ended(never)
+        assert ended is not None
+        assert ended.reason == "no float; leave it"
+        assert store.ended(another_time) is None
+        assert store.plan(another_time).status == "pending"
 
 
 def test_an_unfinished_run_is_not_thrown_away(tmp_path: Path) -> None:

@@ -85,7 +85,8 @@ def planned(module: nn.Module, feed: Arrays, target: str, keep: Sequence[str]) -
         elif kind in NORMS:
             plan.untouched[f"{kind} in forward"] = "it is a call, and a batch norm needs a layer to keep its numbers in"
         else:
-            _try(plan, plan.calls, key, f"{kind} in forward", table[kind], partial(_called, table, kind, arguments))
+            make, smooth = partial(_called, table, kind, arguments), bool(arguments.get("antialias"))
+            _try(plan, plan.calls, key, f"{kind} in forward", table[kind], make, smooth)
     return plan
 
 
@@ -110,8 +111,15 @@ def _spared(kind: str, target: str, keep: Sequence[str]) -> str:
 
 
 def _try(
-    plan: Plan, where: dict[str, Made], name: str, said: str, row: Mapping[str, Any], make: Callable[[], Made | None]
+    plan: Plan,
+    where: dict[str, Made],
+    name: str,
+    said: str,
+    row: Mapping[str, Any],
+    make: Callable[[], Made | None],
+    smooth: bool = False,
 ) -> None:
+    """`smooth`: it weighs pixels that a window of a pooling takes alike, or leaves out."""
     try:
         made = make()
     except NotApplicable as fault:
@@ -122,7 +130,7 @@ def _try(
         return
     where[name] = made
     whole = made[0] == "pool" and all(window == stride for window, stride in made[1]["steps"])
-    plan.exact &= whole or bool(row.get("exact"))
+    plan.exact &= (whole and not smooth) or bool(row.get("exact"))
 
 
 def _layer(table: Mapping[str, Any], name: str, layer: nn.Module, shapes: Mapping[str, set[Any]]) -> Made | None:

@@ -223,7 +223,7 @@ def trained(model: TorchModel, task: Task, found: Sequence[Place], how: Heal) ->
 
 def _task(model: TorchModel, task: Task, heads: int) -> Task:
     """The same task for heads that answer beside each other; the original's answers come with its data."""
-    original = task.original
+    original, given = task.original, task.origin or task  # whose data the original sees as it did when it was trained
     assert isinstance(original, TorchModel)
 
     output, labelled = original.signature.outputs[0], task.measure.labels
@@ -234,7 +234,7 @@ def _task(model: TorchModel, task: Task, heads: int) -> Task:
         if part == "validate" and labelled:  # nobody will ask
             wanted = np.repeat(blank, len(data), 0)
         else:
-            wanted = np.asarray(next(iter(taught(original, data).values())))
+            wanted = np.asarray(next(iter(taught(original, given.split(part)).values())))
         labels = None if data.target is None else np.repeat(data.target[:, None], heads, 1)
         return Data({**data.inputs, WANTED: wanted}, labels)
 

@@ -66,6 +66,9 @@ class _Distance(nn.Module):
         self._teacher = [copy.deepcopy(teacher).eval()]  # in a list: its weights are none of this module's
         watch(self._teacher[0], [his.name for _, his in pairs], self._seen)
 
+    def extra_repr(self) -> str:
+        return f"weights={self._weights}"  # a training that was interrupted goes on with the same ones alone
+
     def forward(self, features: Sequence[torch.Tensor], feed: Sequence[torch.Tensor]) -> torch.Tensor:
         self._seen.clear()
         with torch.no_grad():

@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import itertools
+import marshal
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,7 @@ from hasten.compress._teacher import answers_of, sample_wise, taught
 from hasten.engines.torch import named
 from hasten.errors import InputError
 from hasten.model import TorchModel
+from hasten.neighbours import code
 
 if TYPE_CHECKING:
     from hasten.compress.heal import Heal
@@ -237,14 +239,17 @@ class Training:
 
     def _key(self, hint: Hint | None) -> str:
         """What a training that was interrupted must have in common with the one that goes on."""
-        parts = [
+        parts: list[Any] = [
             self.model.digest(),
             self.model.module,
             self.how,
             self.data.digest(),
             self.task.split("validate").digest(),
+            self.task.measure.name,
+            [t.digest() for t in self._all_teachers()] if self.share else [],
+            hint and (hint.layers, hint.module),
+            code(self.given.source) if self.given.source else marshal.dumps(getattr(self.task.loss, "__code__", None)),
         ]
-        parts += [self.task.measure.name, *(t.digest() for t in self.teachers), hint and (hint.layers, hint.module)]
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
 
     def _keep(self, best: Mapping[str, torch.Tensor]) -> None:

@@ -15,6 +15,7 @@ from hasten.compress.heal import Heal
 from hasten.errors import NotApplicable, UsageError
 from hasten.measure import machine
 from hasten.model import Model, TorchModel
+from hasten.neighbours import code
 from hasten.technique import Technique
 
 if TYPE_CHECKING:
@@ -163,5 +164,5 @@ class Nas(Technique):
         """
         parts = [model.digest(), replace(self, minutes=1.0, epochs=1), dict(task.space), machine.fingerprint()]
         parts += [task.split("train").digest(), task.split("validate").digest()]
-        parts += [files.sha256(code) for code in sorted(task.source.parent.glob("*.py"))] if task.source else []
+        parts += [code(task.source) if task.source else {}, machine.versions()]
         return files.cache_folder() / "nas" / hashlib.sha256(repr(parts).encode()).hexdigest()[:24]

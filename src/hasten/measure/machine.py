@@ -18,7 +18,10 @@ ISA = (
 )  # fmt: skip
 """Instruction sets that decide how fast a network runs, in the kernel's words."""
 
-PACKAGES = ("numpy", "onnx", "onnxruntime", "openvino", "torch", "nncf", "onnxscript", "onnxslim")
+PACKAGES = (
+    "numpy", "onnx", "onnxruntime", "openvino", "torch", "nncf", "onnxscript", "onnxslim", "accelerate",
+    "torch-pruning", "tensorly", "scikit-learn", "skl2onnx",
+)  # fmt: skip
 _ROOT = Path("/")
 
 
@@ -47,7 +50,7 @@ def conditions(seed: int) -> dict[str, Any]:
         else platform.system(),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "versions": {"hasten": hasten.__version__} | {name: _version(name) for name in PACKAGES},
+        "versions": versions(),
         "load": round(os.getloadavg()[0], 2),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": seed,
@@ -57,6 +60,11 @@ def conditions(seed: int) -> dict[str, Any]:
 def fingerprint() -> str:
     """Equal for two runs whose timings can be compared: processor, instruction sets, cores in use, quota."""
     return f"{cpu()}; {' '.join(isa())}; {len(affinity())} of {os.cpu_count()} cores, quota {quota()}"
+
+
+def versions() -> dict[str, str | None]:
+    """By package, of hasten and of what it makes files with; None where one is absent."""
+    return {"hasten": hasten.__version__} | {name: _version(name) for name in PACKAGES}
 
 
 def cpu() -> str:

@@ -111,7 +111,7 @@ class Bench:
         return able, stands
 
     def _lose(self, trial: Trial, fault: HastenError) -> None:
-        self.lost.append(self.shop.store.end(failed(trial, fault)))
+        self.lost.append(self.shop.store.fail(trial, fault))
 
     def _enough(self, trials: list[Trial]) -> list[Trial]:
         """The trials, when the original and an engine at f32 are among them."""
@@ -149,7 +149,7 @@ class Bench:
         try:
             trial = self.shop.store.plan(self.tuned(recipe, engine))
         except HastenError as fault:
-            return self.shop.store.end(failed(self.shop.store.plan(Trial(recipe, str(engine))), fault))
+            return self.shop.store.fail(self.shop.store.plan(Trial(recipe, str(engine))), fault)
         if trial.status != "pending":
             return trial
         self.shop.store.start(trial)
@@ -158,7 +158,7 @@ class Bench:
             reason = fate(trial)
             trial = replace(trial, status="rejected" if reason else "kept", reason=reason)
         except HastenError as fault:
-            trial = failed(trial, fault)
+            return self.shop.store.fail(replace(trial, seconds_spent=time.monotonic() - began), fault)
         return self.shop.store.end(replace(trial, seconds_spent=time.monotonic() - began))
 
     def measure(self, trial: Trial, best: Trial | None, against: Sequence[Trial] = ()) -> Trial:
@@ -301,7 +301,3 @@ def originals_first(baselines: list[Trial]) -> list[Trial]:
     """The baselines with the references in front: the original model first of all."""
     front = fastest(baselines, [t.latency_p50_ms or 0.0 for t in baselines])
     return [baselines[i] for i in front] + [t for i, t in enumerate(baselines) if i not in front]
-
-
-def failed(trial: Trial, fault: HastenError) -> Trial:
-    return replace(trial, status="failed", reason=str(fault))

@@ -2,14 +2,17 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from hasten import files
 from hasten.engine import Engine
 from hasten.errors import HastenError, UsageError
+from hasten.measure.latency import race
+from hasten.measure.lock import quiet
 from hasten.recipe import Recipe
-from hasten.search.bench import Bench, failed, fastest
+from hasten.search.bench import Bench, fastest
 from hasten.search.budget import Budget, why_not
 from hasten.search.progress import Progress
 from hasten.search.trial import Trial
@@ -70,7 +73,7 @@ class Rows:
                 return
             model, note = self._bench.shop.load(recipe), self._bench.shop.note(recipe)
         except HastenError as fault:
-            store.end(failed(store.plan(whole), fault))
+            store.fail(store.plan(whole), fault)
             self._progress.note(f"not made: {fault}")
             self.rows.append(replace(row, reason=str(fault)))
             return
@@ -93,6 +96,26 @@ class Rows:
         speed = f"{trial.speedup:.2f}x" if trial.speedup else trial.reason
         self._progress.note(f"{trial.engine}: {speed}")
         return trial
+
+    def final(self) -> dict[str, Any] | None:
+        """The fastest within the budget and how fast it is beside the reference, in fresh processes.
+
+        Rows have one launch each, and the race that chooses flatters what it has chosen. The bench has no references
+        after this.
+        """
+        best = [t for row in self.rows if (t := row.best(self._budget)) and t.status == "kept"]
+        if not best:
+            return None
+        chosen = max(best, key=lambda t: t.speedup or 0.0)
+        self._progress.stage(f"racing {chosen.label} again")
+        self._bench.close()
+        with quiet(), ExitStack() as stack:
+            stands = [stack.enter_context(self._bench.stand(t)) for t in (self.reference, chosen)]
+            over = race(stands, seed=self._bench.seed).speedup(1, over=0)
+        return {
+            "recipe": chosen.recipe, "engine": chosen.engine, "speedup": over.value,
+            "speedup_ci95": [over.low, over.high],
+        }  # fmt: skip
 
     def tested(self) -> dict[str, dict[str, Any]]:
         """What each row's best engine has on test, by the key of its trial; kept as it comes."""
@@ -121,13 +144,15 @@ def together(rows: Sequence[Row], original: Trial, budget: Budget) -> list[str]:
         if row.role == "alone" and trial and (known is None or _rank(trial, budget) > _rank(known[1], budget)):
             better[row.technique] = row, trial
     smaller, lighter = [], []
-    for row, trial in better.values():
+    for row, trial in sorted(better.values(), key=lambda pair: _rank(pair[1], budget), reverse=True):
         if trial.macs and original.macs and trial.macs < original.macs:
             smaller.append(row.recipe)
         elif trial.precision == "int8":
             lighter.append(row.recipe)
     smaller.sort(key=_turn)
-    fronts = [[recipe] for recipe in smaller] + ([smaller] if len(smaller) > 1 else [])
+    anew = [recipe for recipe in smaller if _turn(recipe) < 0]  # of two that draw weights anew one can stand in front
+    every = anew[:1] + smaller[len(anew) :]
+    fronts = [[recipe] for recipe in smaller] + ([every] if len(every) > 1 else [])
     made = []
     for front in fronts:
         for last in lighter:

@@ -3,12 +3,13 @@
 import json
 import sqlite3
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from hasten import files
-from hasten.errors import InputError
+from hasten.errors import HastenError, InputError, Passing
 from hasten.search.trial import Trial
 
 STORE = "trials.sqlite"
@@ -109,6 +110,11 @@ class Store:
             (trial.status, json.dumps(trial.to_json()), trial.key),
         )
         return trial
+
+    def fail(self, trial: Trial, fault: HastenError) -> Trial:
+        """Keep that it cannot be measured, and why; where that may pass, it is tried again when the run is resumed."""
+        failed = replace(trial, status="failed", reason=str(fault))
+        return failed if isinstance(fault, Passing) else self.end(failed)
 
     def end_all(self, trials: list[Trial]) -> list[Trial]:
         """Keep the outcomes of trials that were measured together: all of them or, after a kill, none."""

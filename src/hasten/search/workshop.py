@@ -10,12 +10,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, get_args
 
-from hasten import files, find
+from hasten import files, find, manifest
 from hasten.child import Child
 from hasten.data import Data
 from hasten.errors import ContractError, HastenError, InputError
 from hasten.measure import machine
 from hasten.model import OnnxModel
+from hasten.neighbours import code
 from hasten.recipe import Recipe
 from hasten.search.store import STORE, Store
 from hasten.search.trial import key_of
@@ -78,13 +79,11 @@ class Workshop:
             "metric": self.task.measure.name,
             **options,
             "machine": machine.fingerprint(),
-            "packages": {n: k.version() for n, k in find.engines().items() if k.missing() is None},
-            "task's files": {f.name: files.sha256(f) for f in self._code()},
+            "packages": {n: k.version() for n, k in find.engines().items() if k.missing() is None} | machine.versions(),
+            "task's files": code(self.task.source) if self.task.source else {},
+            "teachers": {n: manifest.read(t)["seal"] for n, t in self.task.teachers.items() if isinstance(t, Path)},
             "data": {s: self.task.split(s).digest() for s in splits},
         }
-
-    def _code(self) -> list[Path]:
-        return sorted(self.task.source.parent.glob("*.py")) if self.task.source else []
 
     def feed(self, split: Split, recipe: str = str(Recipe())) -> Path:
         """The inputs of one part of the data, as this recipe's model takes them, as .npy for children to map."""
