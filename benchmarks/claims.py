@@ -24,8 +24,10 @@ from claimed import Figure
 from commands import ROOT
 from hasten import files
 from hasten.measure.lock import quiet
-from hasten.measure.machine import conditions, fingerprint
+from hasten.measure.machine import conditions, fingerprint, versions
 
+HERE = Path(__file__).parent
+SHARED = HERE / "claimed"
 HOURS = 4.0
 NAMES = tuple(sorted(m.name for m in pkgutil.iter_modules(claimed.__path__) if not m.name.startswith("_")))
 
@@ -33,8 +35,9 @@ NAMES = tuple(sorted(m.name for m in pkgutil.iter_modules(claimed.__path__) if n
 def judged(name: str, kept: Path) -> dict[str, Any]:
     """The claim, its rule, figures and verdict; from `kept` where the same file judged it on this machine."""
     claim: Any = import_module(f"claimed.{name}")
-    source = hashlib.sha256(Path(claim.__file__).read_bytes()).hexdigest()
-    key = {"source": source, "machine": fingerprint()}
+    shared = [HERE / f"{other}.py" for other in ("made", "contest", "shelf")]
+    sources = b"".join(p.read_bytes() for p in (Path(claim.__file__), *sorted(SHARED.glob("_*.py")), *shared))
+    key = {"source": hashlib.sha256(sources).hexdigest(), "machine": fingerprint(), "versions": versions()}
     if (known := files.remembered(kept)).get("key") == key:
         return known
     print(f"\n{claim.CLAIM}?\n  rule: {claim.RULE}", flush=True)
@@ -55,6 +58,7 @@ def judged(name: str, kept: Path) -> dict[str, Any]:
         "verdict": claim.verdict(found),
         "figures": [asdict(f) for f in found],
         "minutes": (time.monotonic() - began) / 60,
+        "conditions": conditions(0),
     }
     files.write(kept, json.dumps(result, indent=1, allow_nan=False))
     return result

@@ -16,11 +16,10 @@ KEPT, PAGE = ROOT / "docs" / "claims.json", ROOT / "docs" / "claims.md"
 
 def rendered(result: dict[str, Any]) -> str:
     """The page."""
-    where = result["conditions"]
     lines = [
         "# What is said of these techniques, and what was measured",
-        f"On the networks of examples/zoo and the fashion net, on {where['cpu']}, {where['cores']} cores, "
-        f"{where['date'][:10]}. Figures have their 95 % interval. Rules were written before the figures were seen.",
+        "On the networks of examples/zoo and the fashion net. Figures have their 95 % interval. Rules were written "
+        "before the figures were seen.",
         "",
         "| claim | verdict | figures |",
         "| --- | --- | --- |",
@@ -28,10 +27,11 @@ def rendered(result: dict[str, Any]) -> str:
           for c in result["claims"]),
         "",
     ]  # fmt: skip
+    whole = result["conditions"]
     for claim in result["claims"]:
         lines += [
             f"## {claim['name'].replace('_', ' ')}",
-            f"{claim['claim']}: **{claim['verdict']}**.",
+            f"{claim['claim']}: **{claim['verdict']}**. Measured on {_where(claim.get('conditions', whole))}.",
             "",
             f"Rule: {claim['rule']}",
             "",
@@ -41,9 +41,14 @@ def rendered(result: dict[str, Any]) -> str:
     return "\n".join([*lines, "Made by `benchmarks/claims_page.py`."]) + "\n"
 
 
+def _where(conditions: dict[str, Any]) -> str:
+    return f"{conditions['cpu']}, {conditions['cores']} cores, {conditions['date'][:10]}"
+
+
 def merged(kept: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
-    """The result, with those claims of what is kept that it has not."""
-    claims = {c["name"]: c for c in (*kept.get("claims", ()), *result["claims"])}
+    """The result, with those claims of what is kept that it has not, each with where it was measured."""
+    before = [{"conditions": kept["conditions"], **c} for c in kept.get("claims", ())]
+    claims = {c["name"]: c for c in (*before, *result["claims"])}
     return {**result, "claims": [claims[name] for name in sorted(claims)]}
 
 

@@ -10,7 +10,6 @@ the same net learns in that time from the labels alone is told beside it.
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -33,13 +32,13 @@ from hasten.offline.views import fold
 from hasten.report.ensemble import tables
 from hasten.stage import Stage
 from hasten.task import Split, Task
-from made import example, made, right
+from made import example, made, minutes, right
 
 NET = {"width": 16, "depth": 1, "kernel": 3, "stride": 2}  # of the task's space
 MEMBERS, SHIFT = 3, 2  # pixels
 HOW = "teacher=0.9, temperature=2"
 LOOKS = ("hflip", "hflip,shift=1")  # sets of views; validate chooses
-MMACS, MINUTES, KEPT = 31.0, 60.0, 0.5
+MMACS, MINUTES, KEPT = 31.0, 15.0, 0.5
 OUT = ROOT / "out" / "ensembles"
 
 
@@ -48,7 +47,7 @@ def main() -> int:
     ask.add_argument("--epochs", type=int, default=6, help="of 200,000 images")
     ask.add_argument("--student-epochs", type=int, default=12, help="of the same")
     args = ask.parse_args()
-    began, task = time.monotonic(), wider()
+    task = wider()
     models = [member(task, seed, args.epochs) for seed in range(MEMBERS)]
     folder = OUT / f"{args.epochs}-epochs"
     bundles = [bundled(task, model, folder / str(seed)) for seed, model in enumerate(models)]
@@ -62,7 +61,7 @@ def main() -> int:
     pupil = student(task, bundles, best, args.student_epochs)
     learnt, low = gain(alone, right(task, pupil))
     untaught, over = right(task, member(task, best, args.student_epochs)), right(task, pupil)
-    minutes = (time.monotonic() - began) / 60
+    longest = max(map(minutes, models))
     macs = count(models[best]).macs or 0
     print(f"best alone {alone.mean():.4f}, ensemble {row['accuracy']:.4f}, {looks} {twice.mean():.4f}, ", end="")
     print(f"student {alone.mean() + learnt:.4f}: {learnt:+.4f}, at least {low:+.4f}", flush=True)
@@ -81,7 +80,8 @@ def main() -> int:
             learnt >= KEPT * row["gain"]),
         bar("MACs of the student over those of a member", (count(pupil).macs or 0) / macs, "1",
             count(pupil).macs == macs),
-        bar("minutes, where nothing was made before", minutes, f"at most {MINUTES:g}", minutes <= MINUTES),
+        bar("minutes to train a member, the longest", longest, f"at most {MINUTES:g}", longest <= MINUTES),
+        bar("minutes to train the student", minutes(pupil), f"at most {MINUTES:g}", minutes(pupil) <= MINUTES),
     ]  # fmt: skip
     return 0 if all(passed) else 1
 

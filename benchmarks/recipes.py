@@ -64,7 +64,7 @@ def main() -> int:
         found = race([stack.enter_context(Stand(e, Path(scratch) / "feed")) for e in entrants.values()])
     best = 0.0
     for place, (recipe, model) in enumerate(files.items()):
-        lost, most = upper_drop(before, right(task, model, entrants[recipe].engine), None)
+        lost, most = upper_drop(before, right(task, model, entrants[recipe].engine, entrants[recipe].settings), None)
         over, fewer = found.speedup(place, over=0), macs / (count(model).macs or 1)
         print(
             f"{recipe} on {entrants[recipe].label.partition(' on ')[2]}: {found.latency(place).p50_ms:.3f} ms, "

@@ -131,9 +131,9 @@ def test_the_page_says_what_its_json_says() -> None:
 
 
 def test_what_is_new_takes_the_place_of_what_is_kept() -> None:
-    kept = {"claims": [{"name": "a", "verdict": YES}, {"name": "b", "verdict": YES}]}
+    kept = {"conditions": 0, "claims": [{"name": "a", "verdict": YES}, {"name": "b", "verdict": YES}]}
     new = {"conditions": 1, "claims": [{"name": "b", "verdict": NO}]}
-    assert merged(kept, new) == {"conditions": 1, "claims": [kept["claims"][0], new["claims"][0]]}
+    assert merged(kept, new) == {"conditions": 1, "claims": [kept["claims"][0] | {"conditions": 0}, new["claims"][0]]}
 
 
 def test_a_figure_is_a_line() -> None:
