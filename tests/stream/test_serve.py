@@ -198,6 +198,8 @@ def test_a_clock_that_is_set_back_begins_the_trace_anew(driver: WebDriver) -> No
         def tell(kind: str, **fields: object) -> None:
             server.tell({"kind": kind, "source": "a", **fields})
 
+        driver.get("about:blank")
+        driver.get_log("browser")  # of pages whose watch has ended
         driver.get(server.url)
         tell("window", end=100 * 10**9, coverage=1.0, scores=[0.1])
         until(driver, "sources.get('a')?.windows.length == 1")
@@ -209,6 +211,7 @@ def test_a_clock_that_is_set_back_begins_the_trace_anew(driver: WebDriver) -> No
         assert driver.execute_script("return sources.get('a').windows.length") == 1
         assert cells(driver)[0][4] == "\u2013"
         assert [entry["message"] for entry in driver.get_log("browser")] == []
+        driver.get("about:blank")
 
 
 def trace(driver: WebDriver) -> None:
