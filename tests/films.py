@@ -74,8 +74,11 @@ def y4m(
         yield b"FRAME\n" + bytes([luma]) * (width * height) + b"\x80" * (width * height // 2)
 
 
-def watcher(folder: Path, **answer: float) -> Bundle:
-    """A bundle of two stages: the mean light of a frame; whether that of a window, its end most, is high."""
+def watcher(folder: Path, limit: float | None = None, **answer: float) -> Bundle:
+    """A bundle of two stages: the mean light of a frame; whether that of a window, its end most, is high.
+
+    With a limit its score has a second row, which is far below the first, and NaN where the first is above the limit.
+    """
     middle = (DARK + BRIGHT) / 2
 
     def stage(name: str, graph: onnx.GraphProto, when: str) -> Stage:
@@ -96,15 +99,25 @@ def watcher(folder: Path, **answer: float) -> Bundle:
         [value("features", f32, ["N", 1])],
         [helper.make_tensor("axes", ints, [3], [1, 2, 3]), helper.make_tensor("1", ints, [1], [1])],
     )
+    limited, row = limit is not None, "score" if limit is None else "row"
+    nodes = [
+        node("Mul", ["features", "gain"], ["weighed"]),
+        node("ReduceMean", ["weighed", "time"], [row], keepdims=int(limited)),
+        node("Sub", ["limit", "row"], ["below"]),
+        node("Sqrt", ["below"], ["root"]),
+        node("Sub", ["root", "far"], ["second"]),
+        node("Concat", ["row", "second"], ["score"], axis=1),
+    ]
     score = helper.make_graph(
-        [
-            node("Mul", ["features", "gain"], ["weighed"]),
-            node("ReduceMean", ["weighed", "time"], ["score"], keepdims=0),
-        ],
+        nodes if limited else nodes[:2],
         "score",
         [value("features", f32, ["N", LENGTH, 1])],
-        [value("score", f32, ["N", 1])],
-        [helper.make_tensor("time", ints, [1], [1]), helper.make_tensor("gain", f32, [LENGTH, 1], LATER)],
+        [value("score", f32, ["N", 2, 1] if limited else ["N", 1])],
+        [
+            helper.make_tensor("time", ints, [1], [1]),
+            helper.make_tensor("gain", f32, [LENGTH, 1], LATER),
+            *[helper.make_tensor(name, f32, [1], [v]) for name, v in (("limit", limit), ("far", 20.0)) if limited],
+        ],
     )
     rng = np.random.default_rng(0)
     shades = np.where(np.arange(24) % 2, BRIGHT, DARK)[:, None, None, None]

@@ -80,23 +80,25 @@ def load_program() -> Path:
 def watch_program() -> Path:
     """hasten-watch, which watches live video: built when it has not been built, over the runtime and libav*.
 
-    Those of the system where pkg-config knows them, or else of Debian's packages, unpacked into the cache.
+    Those of the system where pkg-config knows them, with libavdevice for cameras where it is; or else of Debian's
+    packages, unpacked into the cache, without it.
 
     Raises:
         MissingError: as `build`; or libav* cannot be found or fetched.
     """
     runtime = build()
-    folder = runtime.with_name(f"{runtime.name}-watch")
+    folder = runtime.with_name(f"{runtime.name}-watch" + "-cameras" * _has(*LIBAV, "libavdevice-dev"))
     if not (folder / "bin" / "hasten-watch").is_file():
-        place = "" if _has_libav() else debian.unpacked(*debian.needed(*LIBAV))
+        place = "" if _has(*LIBAV) else debian.unpacked(*debian.needed(*LIBAV))
         settings = (f"-Dhasten_DIR={runtime / 'lib' / 'cmake' / 'hasten'}", f"-DHASTEN_JSON={_json()}")
         _make(sources() / "apps" / "watch", folder, *settings, f"-DHASTEN_LIBAV={place}")
     return folder / "bin" / "hasten-watch"
 
 
-def _has_libav() -> bool:
+def _has(*packages: str) -> bool:
+    """Whether pkg-config knows these packages of Debian."""
     tool = shutil.which("pkg-config")
-    names = [name.removesuffix("-dev") for name in LIBAV]
+    names = [name.removesuffix("-dev") for name in packages]
     return tool is not None and subprocess.run([tool, "--exists", *names]).returncode == 0
 
 

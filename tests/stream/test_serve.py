@@ -23,6 +23,7 @@ from told import MAIN, Line, of
 from hasten import Bundle, cpp
 from hasten.cli import INTERRUPTED
 from hasten.errors import MissingError
+from hasten.serve.server import Server
 
 HOSTILE = "<b>&amp;'pipe"  # a file may be called so
 SHADE = """const c = document.createElement('canvas'), p = document.querySelector('.picture'); c.width = c.height = 1;
@@ -187,6 +188,30 @@ def test_a_watch_that_dies_is_said(bundle: Bundle, driver: WebDriver, tmp_path: 
         until(driver, "document.querySelector('#state.lost')")
     assert "does not answer" in driver.find_element(By.ID, "state").text
     driver.get("about:blank")
+
+
+def test_a_clock_that_is_set_back_begins_the_trace_anew(driver: WebDriver) -> None:
+    """Behind a gap too; and an event whose peak is no number has a row as any other."""
+    video = Path(__file__).parents[2] / "spec" / "golden" / "video"
+    with Server(0, video, ["a"], pictures=False) as server:
+
+        def tell(kind: str, **fields: object) -> None:
+            server.tell({"kind": kind, "source": "a", **fields})
+
+        driver.get("about:blank")
+        driver.get_log("browser")  # of pages whose watch has ended
+        driver.get(server.url)
+        tell("window", end=100 * 10**9, coverage=1.0, scores=[0.1])
+        until(driver, "sources.get('a')?.windows.length == 1")
+        tell("gap", **{"from": 100 * 10**9, "to": 10**9, "untrusted": 0})
+        tell("event", name="bright", label=0, begin=10**9, end=2 * 10**9, peak=None, peak_time=10**9, coverage=1.0)
+        until(driver, "document.querySelector('.events tr')")
+        tell("window", end=2 * 10**9, coverage=1.0, scores=[0.1])
+        until(driver, "sources.get('a').windows.at(-1)?.end == 2e9")
+        assert driver.execute_script("return sources.get('a').windows.length") == 1
+        assert cells(driver)[0][4] == "\u2013"
+        assert [entry["message"] for entry in driver.get_log("browser")] == []
+        driver.get("about:blank")
 
 
 def trace(driver: WebDriver) -> None:

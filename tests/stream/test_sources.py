@@ -18,6 +18,7 @@ from told import HASTY, LIGHT, MAIN, Line, near, of, watched
 
 from hasten import Bundle
 from hasten.errors import InputError
+from hasten.stream import decode, source
 from hasten.stream.source import Patience, Source
 from hasten.stream.watch import Watch
 
@@ -25,7 +26,7 @@ FEEDER = """import sys, time
 sys.path.insert(0, {0!r})
 from films import pulses, y4m
 with open({1!r}, "wb", 0) as pipe:
-    for part in y4m(4, pulses((1.0, 2.0), (2.6, 3.3))):
+    for part in y4m(6, pulses((1.0, 2.0), (4.6, 5.3))):
         pipe.write(part)
         time.sleep(0.004)
 """
@@ -182,8 +183,26 @@ def test_the_feeder_of_one_of_four_is_killed_and_the_others_go_on(bundle: Bundle
         feeder.wait()
     for i, path in enumerate(paths):
         (end,) = of(lines, "end", str(path))
-        assert near(of(lines, "event", str(path)), *((1.0, 2.6) if i != 1 else (1.0,)))
-        assert end["frames"] == 240 or i == 1
+        assert near(of(lines, "event", str(path)), *((1.0, 4.6) if i != 1 else (1.0,)))
+        assert end["frames"] == 360 or i == 1
+
+
+def test_a_camera_is_asked_for_what_is_read(bundle: Bundle, films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its options alone, since there is no camera here: MJPEG, and what it gives where it has none."""
+    asked = []
+
+    def opened(place: str, **how: object) -> object:
+        asked.append(how.get("options"))
+        if how.get("options"):
+            raise InputError("/dev/video0 cannot be opened (Invalid argument)")
+        return decode.opened(films / "steady.mp4")
+
+    monkeypatch.setattr(source, "opened", opened)
+    watch: list[Watch] = []
+    given = Source("/dev/video0", "live", live=True)
+    watch.append(Watch(bundle, [given], lambda line: watch[0].stop(), patience=HASTY))
+    assert watch[0].run()
+    assert asked == [{"input_format": "mjpeg"}, None]
 
 
 def test_what_is_no_source_is_said(tmp_path: Path) -> None:
@@ -209,10 +228,9 @@ def test_sigterm_flushes_and_ends_well(bundle: Bundle, tmp_path: Path) -> None:
     command = [sys.executable, "-c", MAIN, "watch", str(bundle.folder), str(fifo), "--jsonl", str(out), "-q"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for _ in range(600):
-        if out.exists() and '"event"' in out.read_text():
+        if out.exists() and out.read_text().count('"begin", "source"') == 2:
             break
         time.sleep(0.1)
-    time.sleep(0.5)
     process.terminate()
     _, said = process.communicate(timeout=60)
     release.set()

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from films import BRIGHT, DARK, FPS, LENGTH, TICKS, WINDOW, film, pulses, steady, watcher
-from told import LIGHT, near, of, watched
+from told import LIGHT, Line, near, of, watched
 
 from hasten import Bundle
 from hasten.errors import InputError
@@ -71,6 +71,20 @@ def test_what_is_not_finite_has_a_line_all_the_same(tmp_path: Path) -> None:
     stream = Stream(source, watcher(tmp_path), told.append, windows=True)
     stream._tell("window", end=1, scores=[0.5, math.nan], peak=math.inf)
     assert told == [{"kind": "window", "source": "a", "end": 1, "scores": [0.5, None], "peak": None}]
+
+
+def test_who_takes_the_lines_fails_and_no_source_is_blamed(bundle: Bundle, films: Path) -> None:
+    """A full disk for a moment: the watch says so, and tells no end of a source that is well."""
+    lines: list[Line] = []
+
+    def tell(line: Line) -> None:
+        lines.append(line)
+        if line["kind"] == "begin":
+            raise InputError("the disk is full")
+
+    with pytest.raises(InputError, match="the disk is full"):
+        Watch(bundle, [Source.of(str(films / "steady.mp4"))], tell).run()
+    assert [x["kind"] for x in lines] == ["source", "begin"]
 
 
 def test_a_slow_source_repeats_frames_and_the_coverage_says_so(bundle: Bundle, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 #include "decoder.h"
 
 #include <algorithm>
+#include <cstdio>
 
 #include <fcntl.h>
 #include <poll.h>
@@ -8,8 +9,12 @@
 
 extern "C" {
 #include <libavcodec/avcodec.h>
+#ifdef HASTEN_AVDEVICE
+#include <libavdevice/avdevice.h>
+#endif
 #include <libavformat/avformat.h>
 #include <libavutil/error.h>
+#include <libavutil/log.h>
 #include <libavutil/pixdesc.h>
 }
 
@@ -39,6 +44,23 @@ Nanoseconds nanoseconds(std::int64_t pts, AVRational base) {
 }
 
 }  // namespace
+
+std::string shown(double seconds) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%g", seconds);
+    return text;
+}
+
+void set_up_libav() {
+    av_log_set_level(AV_LOG_PANIC);  // what it says of damaged frames is told by the frames
+#ifdef HASTEN_AVDEVICE
+    avdevice_register_all();
+#endif
+}
+
+bool is_camera(const std::string& place) { return place.rfind("/dev/video", 0) == 0; }
+
+bool has_cameras() { return av_find_input_format("v4l2") != nullptr; }
 
 // What comes through a pipe; it is never waited for without looking whether to stop.
 struct Decoder::Pipe {
@@ -80,7 +102,7 @@ struct Decoder::Pipe {
 
 Decoder::Decoder(const std::string& place, Kind kind, const Patience& patience, const std::atomic<bool>& asked,
                  std::function<void()> stalls)
-    : patience_(patience), interrupt_{&asked, Clock::time_point::max()} {
+    : kind_(kind), patience_(patience), interrupt_{&asked, Clock::time_point::max()} {
     try {
         open(place, kind, std::move(stalls));
     } catch (...) {
@@ -95,16 +117,11 @@ Decoder::~Decoder() {
     avformat_close_input(&container_);
 }
 
-void Decoder::open(const std::string& place, Kind kind, std::function<void()> stalls) {
+// libav's code. `coded`: how a camera is to encode; null: as it likes, and most like YUYV, which is not read.
+int Decoder::input(const std::string& place, const char* coded) {
     container_ = avformat_alloc_context();
-    if (kind == Kind::pipe) {
-        const int from = place == "-" ? 0 : ::open(place.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-        if (from < 0) throw Error(Error::input, place + " cannot be opened", "give a video that libav can open");
-        pipe_.reset(new Pipe{place, from, *interrupt_.asked, patience_, std::move(stalls)});
-        auto* buffer = static_cast<std::uint8_t*>(av_malloc(pipe_bytes));
-        pipe_->io = avio_alloc_context(buffer, pipe_bytes, 0, pipe_.get(), &Pipe::read, nullptr, nullptr);
-        container_->pb = pipe_->io;
-    } else if (kind == Kind::live) {
+    if (pipe_) container_->pb = pipe_->io;
+    if (kind_ == Kind::live) {
         container_->interrupt_callback = {[](void* self) {
                                               auto* one = static_cast<Interrupt*>(self);
                                               return *one->asked || Clock::now() > one->until ? 1 : 0;
@@ -113,14 +130,28 @@ void Decoder::open(const std::string& place, Kind kind, std::function<void()> st
     }
     AVDictionary* options = nullptr;
     if (place.rfind("rtsp", 0) == 0) av_dict_set(&options, "rtsp_transport", "tcp", 0);
-    const AVInputFormat* format = place.rfind("/dev/video", 0) == 0 ? av_find_input_format("v4l2") : nullptr;
+    if (coded) av_dict_set(&options, "input_format", coded, 0);
+    const AVInputFormat* format = is_camera(place) ? av_find_input_format("v4l2") : nullptr;
     const char* name = pipe_ ? nullptr : place.c_str();
-    int code = avformat_open_input(&container_, name, const_cast<AVInputFormat*>(format), &options);
+    const int code = avformat_open_input(&container_, name, const_cast<AVInputFormat*>(format), &options);
     av_dict_free(&options);
+    return code;
+}
+
+void Decoder::open(const std::string& place, Kind kind, std::function<void()> stalls) {
+    if (kind == Kind::pipe) {
+        const int from = place == "-" ? 0 : ::open(place.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+        if (from < 0) throw Error(Error::input, place + " cannot be opened", "give a video that libav can open");
+        pipe_.reset(new Pipe{place, from, *interrupt_.asked, patience_, std::move(stalls)});
+        auto* buffer = static_cast<std::uint8_t*>(av_malloc(pipe_bytes));
+        pipe_->io = avio_alloc_context(buffer, pipe_bytes, 0, pipe_.get(), &Pipe::read, nullptr, nullptr);
+    }
+    int code = is_camera(place) ? input(place, "mjpeg") : input(place, nullptr);
+    if (code < 0 && is_camera(place)) code = input(place, nullptr);
     if (code >= 0) code = avformat_find_stream_info(container_, nullptr);
     if (*interrupt_.asked) throw Stopped{};
     if (pipe_ && pipe_->gave_up)
-        throw Error(Error::input, place + " gave nothing for " + std::to_string(static_cast<int>(patience_.give_up_s)) + " s",
+        throw Error(Error::input, place + " gave nothing for " + shown(patience_.give_up_s) + " s",
                     "see what writes to it");
     if (code < 0)
         throw Error(Error::input, place + " cannot be opened (" + said(code) + ")", "give a video that libav can open");
@@ -141,29 +172,32 @@ void Decoder::open(const std::string& place, Kind kind, std::function<void()> st
 std::string Decoder::run(const std::function<void(Decoded)>& take) {
     std::unique_ptr<AVPacket, void (*)(AVPacket*)> packet(av_packet_alloc(), [](AVPacket* p) { av_packet_free(&p); });
     std::string fault;
+    auto came = Clock::now(), framed = came;
     for (;;) {
         interrupt_.until = Clock::now() + std::chrono::milliseconds(static_cast<int>(1e3 * patience_.stall_s));
         const int code = av_read_frame(container_, packet.get());
         if (*interrupt_.asked) throw Stopped{};
         if (pipe_ && pipe_->gave_up)
             throw Error(Error::input,
-                        pipe_->name + " gave nothing for " + std::to_string(static_cast<int>(patience_.give_up_s)) + " s",
+                        pipe_->name + " gave nothing for " + shown(patience_.give_up_s) + " s",
                         "see what writes to it");
         if (code < 0) {
             if (code != AVERROR_EOF) fault = said(code);
             break;
         }
         if (packet->stream_index == stream_) {
-            arrived_ = Clock::now();
+            came = arrived_ = Clock::now();
             if (packet->pts != AV_NOPTS_VALUE) arrivals_[packet->pts] = arrived_;
             while (arrivals_.size() > most_waiting) arrivals_.erase(arrivals_.begin());
             if (packet->flags & AV_PKT_FLAG_CORRUPT) damaged_ = arrived_;
             if (avcodec_send_packet(codec_, packet.get()) < 0)
                 damaged_ = arrived_;
-            else
-                receive(take);
+            else if (receive(take))
+                framed = Clock::now();
         }
         av_packet_unref(packet.get());
+        fault = blind(came, framed);
+        if (!fault.empty()) break;
     }
     if (fault.empty()) {
         arrived_ = Clock::now();
@@ -173,14 +207,24 @@ std::string Decoder::run(const std::function<void(Decoded)>& take) {
     return fault;
 }
 
-void Decoder::receive(const std::function<void(Decoded)>& take) {
-    for (;;) {
+// Why a live source is given up though something comes: none of it is video, or none of its video is a frame. The
+// next key frame may be some way off.
+std::string Decoder::blind(Clock::time_point came, Clock::time_point framed) const {
+    if (kind_ != Kind::live) return "";
+    if (seconds_since(came) > patience_.stall_s) return "it gave no video for " + shown(patience_.stall_s) + " s";
+    const double most = patience_.give_up_s / 2;
+    return seconds_since(framed) > most ? "its video gave no frame for " + shown(most) + " s" : "";
+}
+
+// Whether there was a frame.
+bool Decoder::receive(const std::function<void(Decoded)>& take) {
+    for (bool any = false;; any = true) {
         std::shared_ptr<AVFrame> frame(av_frame_alloc(), [](AVFrame* f) { av_frame_free(&f); });
         const int code = avcodec_receive_frame(codec_, frame.get());
-        if (code == AVERROR(EAGAIN) || code == AVERROR_EOF) return;
+        if (code == AVERROR(EAGAIN) || code == AVERROR_EOF) return any;
         if (code < 0) {
             damaged_ = arrived_;
-            return;
+            return any;
         }
         take(given(std::move(frame)));
     }
@@ -201,8 +245,8 @@ Decoded Decoder::given(std::shared_ptr<AVFrame> frame) {
     const bool full = format == AV_PIX_FMT_YUVJ420P || format == AV_PIX_FMT_YUVJ422P;
     if (!packed && !tall && !full && format != AV_PIX_FMT_YUV420P) {
         const char* name = av_get_pix_fmt_name(format);
-        throw Error(Error::input, std::string("the source gives frames of ") + (name ? name : "no known format"),
-                    std::string("hasten reads ") + read_formats + ": let the source or its encoder give one");
+        throw Unread(Error::input, std::string("the source gives frames of ") + (name ? name : "no known format"),
+                     std::string("hasten reads ") + read_formats + ": let the source or its encoder give one");
     }
     Decoded made;
     made.frame.time = nanoseconds(frame->pts, container_->streams[stream_]->time_base);

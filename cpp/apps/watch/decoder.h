@@ -37,6 +37,18 @@ enum class Kind { file, pipe, live };
 // What was asked to end does so by this.
 struct Stopped {};
 
+// A pixel format that is not read: another connection would give it too.
+struct Unread : Error {
+    using Error::Error;
+};
+
+std::string shown(double seconds);  // as the lines have it
+
+void set_up_libav();  // once, before the first Decoder
+
+bool is_camera(const std::string& place);  // of V4L2
+bool has_cameras();                        // whether libav reads them here
+
 class Decoder {
 public:
     // Throws Error where it cannot be opened or has no video. `asked`: whether to stop; `stalls`: told once that a pipe
@@ -45,7 +57,8 @@ public:
             std::function<void()> stalls);
     ~Decoder();
     Decoder(const Decoder&) = delete;
-    // Gives each frame to `take`, to the end; why it broke, or nothing. Throws Error for a format that is not read.
+    // Gives each frame to `take`, to the end; why it broke, or nothing. A live one breaks where its packets give no
+    // frames. Throws Unread.
     std::string run(const std::function<void(Decoded)>& take);
 
     struct Interrupt {
@@ -56,10 +69,13 @@ public:
 
 private:
     void open(const std::string& place, Kind kind, std::function<void()> stalls);
-    void receive(const std::function<void(Decoded)>& take);
+    int input(const std::string& place, const char* coded);
+    bool receive(const std::function<void(Decoded)>& take);
+    std::string blind(Clock::time_point came, Clock::time_point framed) const;
     bool is_trusted(const AVFrame& frame, Clock::time_point came);
     Decoded given(std::shared_ptr<AVFrame> frame);
 
+    Kind kind_;
     Patience patience_;
     Interrupt interrupt_;
     std::unique_ptr<Pipe> pipe_;

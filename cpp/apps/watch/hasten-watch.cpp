@@ -1,8 +1,13 @@
 // hasten-watch BUNDLE SOURCE...: events of live video as JSON lines, as they happen. spec/stream.md says what it does.
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "stream.h"
@@ -25,6 +30,7 @@ Exit codes: 0 done, 1 another answer than was measured, 2 usage, 3 a source fail
 
 constexpr std::size_t waiting = 16;                // frames of a source between its decoder and the sampler
 constexpr auto turn = std::chrono::milliseconds(20);  // at most between two looks at the sources, where nothing comes
+constexpr auto aside = std::chrono::seconds(2);       // for readers to end
 
 volatile std::sig_atomic_t asked = 0;
 
@@ -70,9 +76,14 @@ Options parsed(int count, char** words) {
     return made;
 }
 
+// No source is at fault where a line is not taken: it ends them all.
+struct Untold {
+    int code;  // errno
+};
+
 void tell(const Json& line) {
-    std::printf("%s\n", line.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
-    std::fflush(stdout);
+    const std::string text = line.dump(-1, ' ', false, Json::error_handler_t::replace);
+    if (std::printf("%s\n", text.c_str()) < 0 || std::fflush(stdout)) throw Untold{errno};
 }
 
 // All sources of a run.
@@ -106,6 +117,19 @@ public:
             whole = whole && !stream->over()->failed;
         }
         return whole;
+    }
+
+    // Nothing more is read. Whether all readers have ended, two seconds after it was first called at the latest.
+    bool close() {
+        for (auto& reader : readers_) reader->stop();
+        for (auto& queue : queues_) queue->close();
+        if (!limit_) limit_ = Clock::now() + aside;
+        for (auto& reader : readers_)
+            while (!reader->ended()) {
+                if (Clock::now() > *limit_) return false;
+                std::this_thread::sleep_for(std::chrono::milliseconds(2));
+            }
+        return true;
     }
 
 private:
@@ -143,14 +167,9 @@ private:
         for (auto& stream : streams_) stream->figures();
     }
 
-    void close() {
-        for (auto& reader : readers_) reader->stop();
-        for (auto& queue : queues_) queue->close();
-        for (auto& reader : readers_) reader->join();
-    }
-
     double figures_s_;
     Clock::time_point figured_ = Clock::now();
+    std::optional<Clock::time_point> limit_;  // for readers to end
     Changes changes_;
     std::vector<Source> sources_;
     std::vector<std::unique_ptr<Stream>> streams_;
@@ -163,22 +182,39 @@ int refuse(const Error& fault) {
     return fault.kind();
 }
 
+// The exit code of what is done, or of what it throws, which is said.
+int coded(const std::function<int()>& work) {
+    try {
+        return work();
+    } catch (const Error& fault) {
+        return refuse(fault);
+    } catch (const Untold& fault) {
+        return refuse(Error(Error::input, std::string("the lines cannot be written (") + std::strerror(fault.code) + ")",
+                            "make room for them, or see to who reads them"));
+    } catch (const std::exception& fault) {
+        return refuse(Error(Error::bug, std::string("a bug: ") + fault.what(), "please report it"));
+    }
+}
+
+int watched(const Options& options) {
+    const Bundle bundle = Bundle::load(options.bundle, options.verify);
+    Watch watch(options, bundle.contents());
+    const int code = coded([&] { return watch.run() ? 0 : 3; });
+    if (!watch.close()) std::_Exit(code);  // a reader waits for what nothing interrupts; all there is has been told
+    return code;
+}
+
 }  // namespace
 
 int main(int count, char** words) {
-    try {
+    return coded([&] {
         const Options options = parsed(count, words);
         if (options.help) {
             std::fputs(help, stdout);
             return 0;
         }
         for (int number : {SIGTERM, SIGINT}) std::signal(number, [](int) { asked = 1; });
-        const Bundle bundle = Bundle::load(options.bundle, options.verify);
-        Watch watch(options, bundle.contents());
-        return watch.run() ? 0 : 3;
-    } catch (const Error& fault) {
-        return refuse(fault);
-    } catch (const std::exception& fault) {
-        return refuse(Error(Error::bug, std::string("a bug: ") + fault.what(), "please report it"));
-    }
+        set_up_libav();
+        return watched(options);
+    });
 }

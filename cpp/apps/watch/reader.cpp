@@ -3,19 +3,12 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <optional>
 
 namespace hasten {
 namespace {
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-std::string shown(double seconds) {
-    char text[32];
-    std::snprintf(text, sizeof text, "%g", seconds);
-    return text;
-}
 
 // When a frame of a file would be shown.
 class Pace {
@@ -39,6 +32,9 @@ Source Source::of(const std::string& place, bool live) {
     struct stat about {};
     if (::stat(place.c_str(), &about))
         throw Error(Error::input, place + " does not exist", "give a video file, a device, a URL, or - for a pipe");
+    if (is_camera(place) && !has_cameras())
+        throw Error(Error::missing, "hasten-watch was built without libavdevice, which reads " + place,
+                    "install libavdevice-dev beside the other libraries of libav, or watch without --cpp");
     if (S_ISCHR(about.st_mode)) return {place, Kind::live, true};
     if (S_ISFIFO(about.st_mode)) return {place, Kind::pipe, live};
     if (!S_ISREG(about.st_mode))
@@ -60,6 +56,7 @@ void Reader::run() {
         end = {fault.what(), false, true, true};
     }
     waiting_.put(end);
+    ended_ = true;
 }
 
 // Connection after connection of a live source; the one that a file or a pipe has.
@@ -70,12 +67,14 @@ State Reader::read() {
         std::string fault;
         try {
             fault = connection();
+        } catch (const Unread&) {
+            throw;
         } catch (const Error& refused) {
             if (source_.kind != Kind::live) throw;
             fault = refused.what();
         }
         if (source_.kind != Kind::live) {
-            if (!fault.empty() && !frames_) return {"gave no frame (" + fault + ")", false, true, true};
+            if (!frames_) return {"gave no frame" + (fault.empty() ? "" : " (" + fault + ")"), false, true, true};
             return {fault.empty() ? "ended" : "ended early (" + fault + ")", false, true, !fault.empty()};
         }
         if (frames_ > before) wait = patience_.backoff_s;

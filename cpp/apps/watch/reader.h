@@ -23,6 +23,7 @@ public:
     Reader(const Source& source, Waiting& waiting, const Patience& patience);
     ~Reader() { join(); }
     void stop() { asked_ = true; }
+    bool ended() const { return ended_; }
     void join() {
         if (thread_.joinable()) thread_.join();
     }
@@ -36,7 +37,7 @@ private:
     const Source& source_;
     Waiting& waiting_;
     Patience patience_;
-    std::atomic<bool> asked_{false};
+    std::atomic<bool> asked_{false}, ended_{false};
     Clock::time_point framed_ = Clock::now();  // when the last frame came
     std::int64_t frames_ = 0;
     std::thread thread_;

@@ -5,7 +5,7 @@
 namespace hasten {
 namespace {
 
-constexpr std::size_t most_latencies = 4096, most_coverages = 4096;
+constexpr std::size_t most_latencies = 4096;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
@@ -47,9 +47,9 @@ void Stream::begin() {
     sampler_.emplace(settings);
     live_ = std::make_unique<Live>(contents_, watching_, counts_);
     watches_.clear();
+    lowest_.clear();
     segment_.reset();
     last_.reset();
-    coverages_.clear();
     untrusted_here_ = number_ = 0;
 }
 
@@ -70,23 +70,21 @@ void Stream::frame(const Decoded& decoded) {
     if (last_ && decoded.frame.time > last_->frame.time)
         stream_s_ += static_cast<double>(decoded.frame.time - last_->frame.time) / 1e9;
     last_ = decoded;
+    untrusted_here_ = 0;
 }
 
 void Stream::settle(const Sample& sample, const Decoded& chosen, const Decoded& now) {
-    if (segment_ && *segment_ != sample.segment) {
+    if (segment_ != sample.segment && (segment_ || untrusted_here_)) {
         flush();
-        tell("gap", {{"from", moment(last_ ? last_->frame.time : kNoTimestamp)}, {"to", moment(now.frame.time)},
-                     {"untrusted", untrusted_here_}});
-        untrusted_here_ = 0;
+        gap(moment(now.frame.time));
     }
     segment_ = sample.segment;
     if (auto scored = live_->push(sample, chosen.frame)) score(*scored, chosen.arrived);
 }
 
 void Stream::score(const ScoredWindow& scored, Clock::time_point arrived) {
-    coverages_.emplace_back(scored.end, scored.coverage);
-    if (coverages_.size() > most_coverages) coverages_.pop_front();
     while (watches_.size() < scored.scores.size()) watches_.emplace_back(watching_.event);
+    lowest_.resize(watches_.size());
     std::vector<std::optional<Event>> ended;
     for (std::size_t c = 0; c < watches_.size(); ++c) ended.push_back(watches_[c].push(scored.end, scored.scores[c]));
     latencies_ms_.push_back(1e3 * seconds_since(arrived));
@@ -96,7 +94,20 @@ void Stream::score(const ScoredWindow& scored, Clock::time_point arrived) {
     for (std::size_t c = 0; c < ended.size(); ++c) {
         event(c, ended[c]);
         begun(c, scored, arrived);
+        lowest_[c] = std::min(lowest_[c], scored.coverage);
     }
+}
+
+void Stream::gap(Json to) {
+    tell("gap", {{"from", last_ ? moment(last_->frame.time) : Json(nullptr)}, {"to", std::move(to)},
+                 {"untrusted", untrusted_here_}});
+}
+
+// The end of a connection.
+void Stream::close() {
+    flush();
+    if (untrusted_here_) gap(nullptr);
+    untrusted_here_ = 0;
 }
 
 void Stream::flush() {
@@ -105,18 +116,16 @@ void Stream::flush() {
 
 void Stream::event(std::size_t label, const std::optional<Event>& event) {
     if (!event) return;
-    double lowest = 2;
-    for (const auto& [end, coverage] : coverages_)
-        if (event->begin <= end && end <= event->end) lowest = std::min(lowest, coverage);
     ++events_;
     tell("event", named(label, {{"begin", event->begin}, {"end", event->end}, {"peak", event->peak},
-                                {"peak_time", event->peak_time}, {"coverage", lowest > 1 ? 0.0 : lowest}}));
+                                {"peak_time", event->peak_time}, {"coverage", lowest_[label]}}));
 }
 
 // The event that this window has begun, if it has.
 void Stream::begun(std::size_t label, const ScoredWindow& scored, Clock::time_point arrived) {
     const std::optional<Event>& open = watches_[label].open();
     if (!open || open->begin != scored.end) return;
+    lowest_[label] = scored.coverage;
     tell("begin", named(label, {{"begin", open->begin}, {"score", open->peak}, {"coverage", scored.coverage},
                                 {"latency_ms", 1e3 * seconds_since(arrived)}}));
 }
@@ -130,7 +139,7 @@ Json Stream::named(std::size_t label, Json fields) const {
 void Stream::state(const State& state) {
     if (state.opened) {
         if (connections_++) {
-            flush();
+            close();
             begin();
         }
     }
@@ -142,7 +151,7 @@ void Stream::state(const State& state) {
 
 void Stream::end(const State& state) {
     if (over_) return;
-    flush();
+    close();
     over_ = state;
     Json told = summary();
     told["said"] = state.said, told["failed"] = state.failed;

@@ -27,6 +27,8 @@ private:
     void settle(const Sample& sample, const Decoded& chosen, const Decoded& now);
     void score(const ScoredWindow& scored, Clock::time_point arrived);
     void flush();
+    void gap(Json to);
+    void close();
     void event(std::size_t label, const std::optional<Event>& event);
     void begun(std::size_t label, const ScoredWindow& scored, Clock::time_point arrived);
     Json named(std::size_t label, Json fields) const;
@@ -50,10 +52,10 @@ private:
     std::optional<Sampler> sampler_;  // of this connection, as what follows
     std::unique_ptr<Live> live_;
     std::vector<Hysteresis> watches_;
+    std::vector<double> lowest_;  // coverage of the windows of the event that is open
     std::optional<std::int64_t> segment_;
     std::optional<Decoded> last_;  // the frame taken last
-    std::int64_t untrusted_here_ = 0;
-    std::deque<std::pair<Nanoseconds, double>> coverages_;
+    std::int64_t untrusted_here_ = 0;  // since then
     std::vector<Sample> samples_;
 };
 

@@ -130,8 +130,10 @@ ScoredWindow Live::score(const WindowReady& ready, std::int64_t segment) {
     for (std::size_t i = 0; i < values.size(); ++i) values[i] = as_double(first, i);
     activate(values.data(), rows, classes, contents_->pipeline.best.activation, scores.data());
     ScoredWindow made{ready.end, ready.coverage, segment, {scores.begin(), scores.begin() + static_cast<long>(classes)}};
-    for (std::size_t i = classes; i < scores.size(); ++i)
-        made.scores[i % classes] = std::max(made.scores[i % classes], scores[i]);
+    for (std::size_t i = classes; i < scores.size(); ++i) {
+        double& most = made.scores[i % classes];
+        if (!std::isnan(most) && !(scores[i] <= most)) most = scores[i];  // NaN in any row is NaN
+    }
     return made;
 }
 

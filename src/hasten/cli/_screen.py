@@ -69,13 +69,14 @@ def sentence(line: dict[str, Any]) -> str:
     place = line["source"]
     if line["kind"] == "event":
         begin, end = line["begin"] / 1e9, line["end"] / 1e9
-        return f"{place}: {line['name']} from {begin:.2f} to {end:.2f} s, peak {line['peak']:.2f}"
+        peak = "" if line["peak"] is None else f", peak {line['peak']:.2f}"
+        return f"{place}: {line['name']} from {begin:.2f} to {end:.2f} s{peak}"
     if line["kind"] == "begin":
         return f"{place}: {line['name']} begins at {line['begin'] / 1e9:.2f} s"
     if line["kind"] == "drop":
         return f"{place}: {line['frames']} frames dropped"
     if line["kind"] == "gap":
-        return f"{place}: a gap before {(line['to'] or 0) / 1e9:.2f} s"
+        return f"{place}: a gap" if line["to"] is None else f"{place}: a gap before {line['to'] / 1e9:.2f} s"
     return f"{place}: {line['said']}"
 
 

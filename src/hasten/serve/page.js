@@ -41,7 +41,7 @@ class Source {
   }
 
   window(line) {
-    const last = this.windows.at(-1);
+    const last = this.windows.findLast(Boolean);
     if (last && line.end <= last.end) this.windows = [];
     this.windows.push(line);
     while (this.windows[0] === null || this.windows[0].end < line.end - about.trace_s * 1e9) this.windows.shift();
@@ -72,7 +72,7 @@ class Source {
     this.begun.delete(line.label);
     row.classList.remove("lasts");
     row.cells[3].textContent = seconds(line.end);
-    row.cells[4].textContent = line.peak.toFixed(2);
+    row.cells[4].textContent = line.peak?.toFixed(2) ?? "–";
   }
 
   row(line, kind) {

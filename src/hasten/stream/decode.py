@@ -1,5 +1,6 @@
 """From a container to frames: every frame says whether it can be trusted."""
 
+import math
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -36,31 +37,53 @@ class Decoder:
         self._damaged: float | None = None  # when the last damaged packet was read; None: none since the last key frame
         self._arrivals: dict[int, float] = {}
 
-    def frames(self) -> Iterator[Frame]:
+    def frames(self, quiet_s: float = math.inf, blind_s: float = math.inf) -> Iterator[Frame]:
         """
+        Args:
+            quiet_s: seconds without a packet of the video after which it is given up, though other packets come.
+            blind_s: the same, without a frame. The next key frame may be some way off.
+
         Raises:
+            TimeoutError: it is given up.
             av.FFmpegError: the container cannot be read on.
-            InputError: a pixel format that is not read.
+            Unread: a pixel format that is not read.
         """
+        from av.error import EOFError as Ended
+
+        came = framed = time.monotonic()
+        for packet in self._container.demux():  # of all streams: one that has only sound left is seen to have no video
+            arrived = time.monotonic()
+            if packet.stream.index == self._stream.index:
+                came = arrived
+                try:
+                    for frame in self._decoded(packet, arrived):
+                        yield frame
+                        framed = time.monotonic()
+                except Ended:
+                    return
+            if arrived - came > quiet_s:
+                raise TimeoutError(f"it gave no video for {quiet_s:g} s")
+            if arrived - framed > blind_s:
+                raise TimeoutError(f"its video gave no frame for {blind_s:g} s")
+
+    def _decoded(self, packet: Any, arrived: float) -> Iterator[Frame]:
         from av.error import EOFError as Ended
         from av.error import FFmpegError
 
-        for packet in self._container.demux(self._stream):
-            arrived = time.monotonic()
-            if packet.pts is not None:
-                self._remember(packet.pts, arrived)
-            if packet.is_corrupt:
-                self._damaged = arrived
-            try:
-                pictures: list[Any] = packet.decode()
-            except Ended:
-                return
-            except FFmpegError:
-                self._damaged = arrived
-                continue
-            for picture in pictures:
-                came = self._arrivals.pop(picture.pts, arrived)
-                yield frame_of(picture, self._trusted(picture, came), came)
+        if packet.pts is not None:
+            self._remember(packet.pts, arrived)
+        if packet.is_corrupt:
+            self._damaged = arrived
+        try:
+            pictures: list[Any] = packet.decode()
+        except Ended:
+            raise
+        except FFmpegError:
+            self._damaged = arrived
+            return
+        for picture in pictures:
+            came = self._arrivals.pop(picture.pts, arrived)
+            yield frame_of(picture, self._trusted(picture, came), came)
 
     def _remember(self, pts: int, arrived: float) -> None:
         self._arrivals[pts] = arrived

@@ -17,6 +17,10 @@ _MATRIX: dict[int, Literal["bt601", "bt709"]] = {1: "bt709", 5: "bt601", 6: "bt6
 _RANGE: dict[int, Literal["limited", "full"]] = {1: "limited", 2: "full"}  # AVColorRange
 
 
+class Unread(InputError):  # noqa: N818 - an answer
+    """A pixel format that is not read: the source would give it again, however often it is opened."""
+
+
 @dataclass(frozen=True)
 class Frame:
     """Planes are views of the decoder's memory, which lives as long as they do.
@@ -76,11 +80,11 @@ def frame_of(picture: "VideoFrame", trusted: bool = True, arrived: float = 0.0) 
     Of 4:2:2 every second row of chroma is taken.
 
     Raises:
-        InputError: a pixel format that is not read.
+        Unread: a pixel format that is not read.
     """
     name = picture.format.name
     if name not in READ:
-        raise InputError(
+        raise Unread(
             f"the source gives frames of {name}",
             f"hasten reads {', '.join(READ)}: let the source or its encoder give one",
         )

@@ -3,6 +3,8 @@
 import json
 import signal
 import subprocess
+import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,21 +58,31 @@ class Process:
         """Whether every source came to its end, or to `stop`, without a fault.
 
         Raises:
-            HastenError: what it says before it begins, by its exit code; InputError where it died.
+            HastenError: what it says before it begins, by its exit code; InputError where it died; what `tell` raises.
         """
+        said: deque[bytes] = deque(maxlen=1)  # the last line
+        told = False
         with subprocess.Popen(self._words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             self._process = process
             if self._stopped:
                 process.terminate()
-            told = False
-            for line in process.stdout or ():
-                told = True
-                self._told(json.loads(line))
-            said = (process.stderr.read() if process.stderr else b"").decode(errors="replace").strip().splitlines()
+            faults = process.stderr or ()
+            aside = threading.Thread(target=lambda: said.extend(line for line in faults if line.strip()), daemon=True)
+            aside.start()  # a pipe that nobody reads is full one day, and who writes to it waits for ever
+            try:
+                for line in process.stdout or ():
+                    told = True
+                    self._told(json.loads(line))
+            except BaseException:
+                process.kill()  # a camera may give it nothing to tell, and then it would not notice
+                raise
+            finally:
+                aside.join()
         code = process.returncode
         if code == 0 or (code == 3 and told):
             return code == 0
         if code < 0:
             raise InputError(f"hasten-watch was killed by {signal.Signals(-code).name}", "see what its sources gave it")
-        fault, _, mend = (said or [f"it ended with {code}"])[-1].removeprefix("hasten-watch: ").partition("; ")
+        last = said[-1].decode(errors="replace").strip() if said else f"it ended with {code}"
+        fault, _, mend = last.removeprefix("hasten-watch: ").partition("; ")
         raise _KINDS.get(code, InputError)(f"hasten-watch: {fault}", mend or "run hasten verify --cpp on the bundle")

@@ -1,18 +1,21 @@
 """Where frames come from: a file, a pipe, a camera, a URL. A live one that breaks or stalls is opened again."""
 
+import math
 import os
 import select
 import stat
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from hasten.errors import HastenError, InputError
 from hasten.stream.decode import Decoder, opened, said
-from hasten.stream.frame import NO_TIMESTAMP, Frame
+from hasten.stream.frame import NO_TIMESTAMP, Frame, Unread
 from hasten.stream.waiting import State, Waiting
 
 _POLL_S = 0.1  # between looks at whether to stop
@@ -106,11 +109,11 @@ class Reader(threading.Thread):
                 fault = self._connection()
             except InputError as refused:
                 fault = str(refused)
-                if self._source.kind != "live":
+                if self._source.kind != "live" or isinstance(refused, Unread):
                     raise
             if self._source.kind != "live":
-                if fault and not self._frames:
-                    return State(f"gave no frame ({fault})", over=True, failed=True)
+                if not self._frames:
+                    return State("gave no frame" + f" ({fault})" * bool(fault), over=True, failed=True)
                 return State(f"ended early ({fault})" if fault else "ended", over=True, failed=bool(fault))
             if self._frames > before:
                 wait = self._patience.backoff_s
@@ -129,26 +132,39 @@ class Reader(threading.Thread):
             decoder = Decoder(container)
             self._waiting.put(State("opened", opened=True))
             pace = _Pace() if self._source.paced else None
+            quiet_s, blind_s = self._patience.stall_s, self._patience.give_up_s / 2
+            if self._source.kind != "live":
+                quiet_s = blind_s = math.inf
             try:
-                for frame in decoder.frames():
+                for frame in decoder.frames(quiet_s, blind_s):
                     if self._asked.is_set() or (pace and self._asked.wait(pace.left(frame))):
                         raise Stopped
                     self._framed, self._frames = time.monotonic(), self._frames + 1
                     if not self._waiting.put(frame):
                         raise Stopped
-            except FFmpegError as fault:
+            except (FFmpegError, TimeoutError) as fault:
                 return said(fault)
             return ""
 
-    def _opened(self) -> Any:
-        place, patience = self._source.place, self._patience
-        if self._source.kind == "pipe":
-            return opened(Pipe(place, self._asked, self._waiting, patience))
-        if self._source.kind == "file":
-            return opened(place)
-        name = "v4l2" if place.startswith("/dev/video") else None
-        options = {"rtsp_transport": "tcp"} if place.startswith("rtsp") else {}
-        return opened(place, format_name=name, options=options, open_s=patience.stall_s, read_s=patience.stall_s)
+    @contextmanager
+    def _opened(self) -> Iterator[Any]:
+        place = self._source.place
+        with ExitStack() as stack:
+            if self._source.kind == "pipe":
+                pipe = stack.enter_context(closing(Pipe(place, self._asked, self._waiting, self._patience)))
+                yield stack.enter_context(opened(pipe))
+            else:
+                yield stack.enter_context(opened(place) if self._source.kind == "file" else self._live())
+
+    def _live(self) -> Any:
+        place, wait_s = self._source.place, self._patience.stall_s
+        if not place.startswith("/dev/video"):
+            options = {"rtsp_transport": "tcp"} if place.startswith("rtsp") else {}
+            return opened(place, options=options, open_s=wait_s, read_s=wait_s)
+        asked = {"input_format": "mjpeg"}  # or most cameras give YUYV, which is not read
+        with suppress(InputError):
+            return opened(place, format_name="v4l2", options=asked, open_s=wait_s, read_s=wait_s)
+        return opened(place, format_name="v4l2", open_s=wait_s, read_s=wait_s)
 
 
 class Pipe:
@@ -179,6 +195,11 @@ class Pipe:
                 self._stalled = True
                 self._waiting.put(State(f"gives nothing for {self._patience.stall_s:g} s"))
         raise Stopped
+
+    def close(self) -> None:
+        """Who writes to it is told."""
+        if self.name != "-":
+            os.close(self._from)
 
 
 class _Pace:

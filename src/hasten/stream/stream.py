@@ -20,7 +20,6 @@ from hasten.stream.source import Source
 from hasten.stream.waiting import Dropped, Item, State
 
 _LATENCIES = 4096  # the last ones of a source
-_COVERAGES = 4096
 
 Line = dict[str, Any]
 Tell = Callable[[Line], None]
@@ -57,11 +56,12 @@ class Stream:
         self.source, self._bundle, self._told, self._windows = source, bundle, tell, windows
         self.figures, self.counts = Figures(), Counts()
         self.over: State | None = None
+        self._untold: HastenError | None = None  # why a line was not taken
         self.scores = np.zeros(0)
         self._begin()
 
     def push(self, item: Item) -> None:
-        """A fault of what is decoded or computed ends this stream alone."""
+        """A fault of what is decoded or computed ends this stream alone; one of who takes the lines is raised."""
         try:
             if isinstance(item, Frame):
                 self._frame(item)
@@ -71,6 +71,8 @@ class Stream:
             else:
                 self._state(item)
         except HastenError as fault:
+            if fault is self._untold:
+                raise
             self._state(State(str(fault), over=True, failed=True))
 
     def _begin(self) -> None:
@@ -79,8 +81,8 @@ class Stream:
         self._sampler, self._features = Sampler(window), Features(self._bundle, self.counts)
         self._events = Events(self._bundle.pipeline.answer)
         self._segment: int | None = None
-        self._last, self._untrusted = NO_TIMESTAMP, 0
-        self._coverages: deque[tuple[int, float]] = deque(maxlen=_COVERAGES)
+        self._last, self._untrusted = NO_TIMESTAMP, 0  # time of the last frame taken; since then
+        self._lowest: dict[int, float] = {}  # coverage of the windows of each event that is open
 
     def _frame(self, frame: Frame) -> None:
         figures = self.figures
@@ -91,21 +93,19 @@ class Stream:
             return
         before = self._sampler.dropped
         for sample in self._sampler.push(frame):
-            if self._segment not in (None, int(sample.row[3])):
+            last, self._segment = self._segment, int(sample.row[3])
+            if self._segment != last and (last is not None or self._untrusted):
                 self._flush()
-                self._tell("gap", **_span(self._last, frame.time), untrusted=self._untrusted)
-                self._untrusted = 0
-            self._segment = int(sample.row[3])
+                self._gap(frame.time)
             for scored in self._features.push(sample):
                 self._scored(scored)
         figures.unsampled += self._sampler.dropped - before
         if self._sampler.dropped == before:
             if self._last != NO_TIMESTAMP and frame.time > self._last:
                 figures.stream_s += (frame.time - self._last) / 1e9
-            self._last = frame.time
+            self._last, self._untrusted = frame.time, 0
 
     def _scored(self, scored: Scored) -> None:
-        self._coverages.append((scored.end, scored.coverage))
         told = list(self._events.push(scored))
         self.scores = self._events.scores
         self.figures.latencies_ms.append(1e3 * (time.monotonic() - scored.arrived))
@@ -115,16 +115,27 @@ class Stream:
             if isinstance(one, Event):
                 self._event(one)
             else:
+                self._lowest[one.label] = scored.coverage
                 late = 1e3 * (time.monotonic() - scored.arrived)
                 self._tell("begin", **self._named(one), coverage=scored.coverage, latency_ms=late)
+        self._lowest = {label: min(lowest, scored.coverage) for label, lowest in self._lowest.items()}
+
+    def _gap(self, to: int) -> None:
+        self._tell("gap", **_span(self._last, to), untrusted=self._untrusted)
+
+    def _close(self) -> None:
+        """The end of a connection."""
+        self._flush()
+        if self._untrusted:
+            self._gap(NO_TIMESTAMP)
+            self._untrusted = 0
 
     def _flush(self) -> None:
         for event in self._events.flush():
             self._event(event)
 
     def _event(self, event: Event) -> None:
-        inside = [c for end, c in self._coverages if event.begin <= end <= event.end]
-        self._tell("event", **self._named(event), coverage=min(inside, default=0.0))
+        self._tell("event", **self._named(event), coverage=self._lowest.pop(event.label))
         self.figures.events += 1
 
     def _named(self, event: Event | Begun) -> Line:
@@ -134,19 +145,23 @@ class Stream:
     def _state(self, state: State) -> None:
         if state.opened:
             if self.figures.connections:
-                self._flush()
+                self._close()
                 self._begin()
             self.figures.connections += 1
         if not state.over:
             self._tell("source", said=state.said)
             return
         if self.over is None:
-            self._flush()
+            self._close()
             self.over, self.figures.ended = state, time.monotonic()
             self._tell("end", said=state.said, failed=state.failed, **self.summary())
 
     def _tell(self, kind: str, **fields: Any) -> None:
-        self._told({"kind": kind, "source": self.source.place, **{k: _json(v) for k, v in fields.items()}})
+        try:
+            self._told({"kind": kind, "source": self.source.place, **{k: _json(v) for k, v in fields.items()}})
+        except HastenError as fault:
+            self._untold = fault
+            raise
 
     def tell_figures(self) -> None:
         """So far."""
