@@ -1,8 +1,9 @@
-"""Workers in trouble: one that dies of some samples, as an engine may; one whose disk is full once."""
+"""Workers in trouble: one that dies of some samples, as an engine may; one that is slow; one whose disk is full once."""
 
 import errno
 import os
 import signal
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,20 @@ class Dying(Worker):
             return infer(prepared)
 
         object.__setattr__(self._bundle, "infer", checked)
+
+
+class Slow(Worker):
+    SAMPLE_S = 0.1
+
+    def open(self, **opened: object) -> None:
+        super().open(**opened)  # type: ignore[arg-type]
+        infer = self._bundle.infer
+
+        def slowly(prepared: Arrays) -> dict:
+            time.sleep(self.SAMPLE_S * len(next(iter(prepared.values()))))
+            return infer(prepared)
+
+        object.__setattr__(self._bundle, "infer", slowly)
 
 
 class Full(Worker):

@@ -100,24 +100,31 @@ class Worker:
             for _ in self._answered([start + g for g in good], tensors, batch, {}):
                 pass
 
-    def rate(self, places: Sequence[Sequence[Any]], batch: int, seconds: float) -> float:
-        """Samples a second, with all views, in batches of that size; 0 where one does not answer as its samples do."""
+    def rate(self, places: Sequence[Sequence[Any]], batch: int, seconds: float) -> tuple[float, float]:
+        """How fast batches of that size are.
+
+        Args:
+            seconds: for which they are timed; three of them, unless they take ten times as long.
+
+        Returns:
+            Samples a second, with all views, and the seconds of a batch; 0 where one does not answer as its samples do.
+        """
         good, tensors, _ = self._reader.load([Place(*p) for p in places])
         if not good:
-            return 0.0
+            return 0.0, 0.0
         count = self._samples(batch)
         feed = {name: np.resize(a, (count, *a.shape[1:])) for name, a in tensors.items()}
         try:
             together = self._outputs(feed, batch)
             if batch > 1 and not _alike(together, self._outputs({n: a[:1] for n, a in feed.items()}, 1)):
-                return 0.0
+                return 0.0, 0.0
         except (InputError, ContractError):
-            return 0.0
-        calls, began = 0, time.perf_counter()
-        while calls < 3 or time.perf_counter() < began + seconds:
+            return 0.0, 0.0
+        calls, took, began = 0, 0.0, time.perf_counter()
+        while not calls or took < (seconds if calls >= 3 else 10 * seconds):
             self._outputs(feed, batch)
-            calls += 1
-        return calls * count / (time.perf_counter() - began)
+            calls, took = calls + 1, time.perf_counter() - began
+        return calls * count / took, took / calls
 
     def _read(self, samples: Sequence[Place], batch: int, out: set[int]) -> Iterator[tuple[int, Loaded]]:
         """Batch after batch, read ahead: the place of its first sample, and what Reader.load makes of those in."""
