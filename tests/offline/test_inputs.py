@@ -8,7 +8,8 @@ from PIL import Image
 
 from hasten.bundle import Bundle
 from hasten.errors import InputError, UsageError
-from hasten.offline.inputs import Place, Reader, digest, listed
+from hasten.offline.inputs import Place, digest, listed
+from hasten.offline.reader import Reader
 
 GOLDEN = Path(__file__).parents[2] / "spec" / "golden"
 
@@ -99,11 +100,11 @@ def test_the_digest_is_of_what_is_listed(photos: Path) -> None:
 def test_images_are_prepared_as_one_by_one(photos: Path) -> None:
     (photos / "d.png").write_bytes((photos / "b.png").read_bytes()[:60])
     read, places = reader("classifier"), listed([str(photos)])
-    good, tensors, bad = read.load(places)
+    ((good, tensors),), bad = read.load(places)
     assert good == [0, 1, 3]
     assert list(bad) == [2]
     assert "d.png" in bad[2]
-    alone = [read.load([places[i]])[1]["image"] for i in good]
+    alone = [read.load([places[i]])[0][0][1]["image"] for i in good]
     assert np.array_equal(tensors["image"], np.concatenate(alone))
 
 
@@ -113,7 +114,7 @@ def test_rows_of_an_archive(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", x=x, target=np.arange(9))
     places = listed([str(tmp_path / "x.npz")])
     assert [p.id for p in places[:2]] == [f"{tmp_path / 'x.npz'}#0", f"{tmp_path / 'x.npz'}#1"]
-    good, tensors, bad = reader("int8").load([places[i] for i in (8, 3, 4, 5, 6)])
+    ((good, tensors),), bad = reader("int8").load([places[i] for i in (8, 3, 4, 5, 6)])
     assert good == [0, 1, 3, 4]
     assert np.array_equal(tensors["x"], x[[8, 3, 5, 6]])
     assert "not finite" in bad[2]
@@ -122,7 +123,7 @@ def test_rows_of_an_archive(tmp_path: Path) -> None:
 def test_rows_that_do_not_fit(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", x=np.zeros((2, 5), np.float32))
     np.savez(tmp_path / "y.npz", y=np.zeros((2, 16), np.float32))
-    _, _, bad = reader("int8").load(listed([str(tmp_path / "x.npz"), str(tmp_path / "y.npz")]))
+    _, bad = reader("int8").load(listed([str(tmp_path / "x.npz"), str(tmp_path / "y.npz")]))
     assert "expected" in bad[0]
     assert "the bundle takes ['x']" in bad[3]
 
@@ -131,8 +132,8 @@ def test_tensors_that_are_prepared_already(tmp_path: Path) -> None:
     image = np.random.default_rng(1).normal(size=(3, 3, 8, 12)).astype(np.float32)
     np.savez(tmp_path / "p.npz", image=image)
     places = listed([str(tmp_path / "p.npz")])
-    assert np.array_equal(reader("classifier", prepared=True).load(places)[1]["image"], image)
-    assert len(reader("classifier").load(places)[2]) == 3
+    assert np.array_equal(reader("classifier", prepared=True).load(places)[0][0][1]["image"], image)
+    assert len(reader("classifier").load(places)[1]) == 3
 
 
 @pytest.mark.parametrize("name", ["int8", "two-inputs", "video"])

@@ -187,7 +187,7 @@ def test_a_full_disk_in_a_worker(
     job.run(bundle, [str(x)], tmp_path / "whole")
     monkeypatch.setattr(hand, "WORKER", "dying:Full")
     (tmp_path / dying.Full.MARK).touch()
-    with pytest.raises(InputError, match=r"part-000003\.jsonl cannot be written: the disk is full"):
+    with pytest.raises(InputError, match=r"part-000003\.jsonl cannot be written; the disk is full"):
         job.run(bundle, [str(x)], out)
     assert not (tmp_path / dying.Full.MARK).exists()
     assert not [p for p in out.iterdir() if dying.Full.MARK in p.name or p.name in ("job.json", "errors.jsonl")]

@@ -1,22 +1,15 @@
-"""What a job reads: every sample has an id; all are listed at once, and each is loaded when its turn comes."""
+"""What a job reads: every sample has an id, and all are listed at once."""
 
 import csv
 import glob
 import hashlib
-import mmap
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-
-from hasten import image
-from hasten.data import GROUPS, TARGET, Data
-from hasten.errors import HastenError, InputError, MissingError, UsageError
-from hasten.model import Arrays, Signature
-from hasten.offline.videos import SUFFIXES, is_video, require
-from hasten.pipeline import Pipeline
+from hasten.data import Data
+from hasten.errors import InputError, MissingError
+from hasten.offline.videos import SUFFIXES, is_video
 
 IMAGES, MANIFESTS = (".jpg", ".jpeg", ".png"), (".csv", ".parquet")
 
@@ -148,108 +141,3 @@ def _parquet(path: Path) -> dict[str, list[str]]:
         return dict(parquet.read_table(path, columns=wanted).to_pydict())
     except Exception as fault:  # pyarrow has several for a damaged file
         raise InputError(f"{path} cannot be read ({str(fault)[:200]})", "write the manifest again") from fault
-
-
-class Reader:
-    """Loads samples for one bundle; each call may be made in a thread of its own."""
-
-    def __init__(self, signature: Signature, pipeline: Pipeline, prepared: bool) -> None:
-        """
-        Args:
-            prepared: rows of arrays are tensors as the network takes them, not raw samples.
-        """
-        self._signature, self._pipeline, self._prepared = signature, pipeline, prepared
-        self._names = {t.name for t in signature.inputs}
-
-    def check(self, places: Sequence[Place]) -> None:
-        """See that samples of these kinds can be read for this bundle.
-
-        Raises:
-            UsageError: image files or videos for a bundle that takes something else.
-            MissingError: videos, and what reads them is not installed.
-        """
-        kinds = {place.video for place in places if place.row is None}
-        how = [p for p in self._pipeline.inputs.values() if p.kind == "image"]
-        for video in sorted(kinds):
-            if len(self._names) != 1 or len(how) != 1 or self._prepared or (self._pipeline.window and not video):
-                raise UsageError(
-                    f"this bundle takes {', '.join(map(str, self._signature.inputs))}, not "
-                    f"{'videos' if video else 'single image files'}",
-                    "give archives of arrays (.npz, or folders of .npy)",
-                )
-            if video:
-                require()
-
-    def load(self, places: Sequence[Place]) -> tuple[list[int], dict[str, np.ndarray], dict[int, str]]:
-        """Prepared tensors of those that can be read.
-
-        Returns:
-            Positions of the readable ones in `places`; their tensors by name, [n, ...]; position -> why not.
-        """
-        good: list[int] = []
-        parts: list[Arrays] = []
-        bad: dict[int, str] = {}
-        for start, stop in _runs(places):
-            for first, last in ((start, stop), *((i, i + 1) for i in range(start, stop) if stop - start > 1)):
-                try:
-                    parts.append(self._together(places[first:last]))
-                    good.extend(range(first, last))
-                except MissingError:
-                    raise
-                except HastenError as fault:
-                    if last - first == 1:
-                        bad[first] = str(fault)
-                    continue  # one by one
-                if last == stop:
-                    break
-        return good, {name: np.concatenate([p[name] for p in parts]) for name in (self._names if parts else ())}, bad
-
-    def let_go(self, places: Sequence[Place]) -> None:
-        """Of the rows that have been read: until then the pages of a mapped file count as memory of this process."""
-        for path in {place.path for place in places if place.row is not None}:
-            for array in _opened(path).inputs.values():
-                whole: Any = array
-                while isinstance(whole, np.ndarray):
-                    whole = whole.base
-                if isinstance(whole, mmap.mmap):
-                    whole.madvise(mmap.MADV_DONTNEED)
-
-    def _together(self, places: Sequence[Place]) -> Arrays:
-        """One image file, or rows of one archive that follow each other."""
-        first, row = places[0], places[0].row
-        if row is None:
-            ((name, how),) = self._pipeline.inputs.items()
-            raw: Arrays = {name: image.read(first.path, how.source)[None]}  # type: ignore[arg-type]
-        else:
-            arrays = _opened(first.path).inputs
-            if set(arrays) != self._names:
-                raise InputError(f"{first.path} holds {sorted(arrays)}", f"the bundle takes {sorted(self._names)}")
-            raw = {name: np.ascontiguousarray(array[row : row + len(places)]) for name, array in arrays.items()}
-            if any(a.dtype.kind == "f" and not np.isfinite(a).all() for a in raw.values()):
-                raise InputError("a value is not finite", "remove or repair the sample")
-        tensors = raw if self._prepared else self._pipeline.prepared(raw)
-        for tensor in self._signature.inputs:
-            array, wanted = tensors[tensor.name], tensor.shape[1:]
-            fits = array.ndim == len(tensor.shape) and all(
-                isinstance(n, str) or n == m for n, m in zip(wanted, array.shape[1:], strict=True)
-            )
-            if not fits or array.dtype.name != tensor.dtype:
-                raise InputError(f"it is {array.dtype.name} {list(array.shape[1:])}", f"{tensor} is expected")
-        return tensors
-
-
-def _runs(places: Sequence[Place]) -> Iterator[tuple[int, int]]:
-    """From and to of rows that follow each other in one archive; an image file stands alone."""
-    start = 0
-    for i in range(1, len(places) + 1):
-        before, here = places[i - 1], places[i] if i < len(places) else None
-        follows = here is not None and before.row is not None and (here.path, here.row) == (before.path, before.row + 1)
-        if not follows:
-            yield start, i
-            start = i
-
-
-@lru_cache(maxsize=16)
-def _opened(path: str) -> Data:
-    data = Data.load(path)
-    return Data({name: a for name, a in data.arrays().items() if name not in (TARGET, GROUPS)})

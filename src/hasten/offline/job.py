@@ -17,8 +17,9 @@ from hasten.bundle import Bundle
 from hasten.errors import InputError, Unmet, UsageError, unknown
 from hasten.measure.machine import threads
 from hasten.offline import local, output, shards
-from hasten.offline.inputs import Place, Reader, digest, listed
+from hasten.offline.inputs import Place, digest, listed
 from hasten.offline.journal import NAME, Journal
+from hasten.offline.reader import Reader
 from hasten.offline.sweep import best_way
 from hasten.offline.views.fold import Views
 from hasten.search.progress import Progress, Silent

@@ -19,14 +19,15 @@ from hasten.manifest import read
 from hasten.measure.machine import threads as cores
 from hasten.model import Arrays
 from hasten.offline import output, videos
-from hasten.offline.inputs import Place, Reader
+from hasten.offline.inputs import Place
+from hasten.offline.reader import Alike, Reader
 from hasten.offline.views.fold import Views
 from hasten.offline.views.fusion import in_shares
 
 AHEAD = 2  # batches that are read before their turn, beside one for each core
 SAME = 1e-3  # of the largest answer: a batch that differs more takes something from the whole of it (dynamic INT8)
 
-Loaded = tuple[list[int], dict[str, np.ndarray], dict[int, str]]
+Loaded = tuple[list[Alike], dict[int, str]]
 
 
 class Worker:
@@ -76,10 +77,10 @@ class Worker:
             faults = [(samples[0].id, bad[0])] if bad else []
             rows = [] if bad else list(self._film(samples[0], batch, faults))
             return self._written(Path(path), rows, [(0, *fault) for fault in faults])
-        for start, (good, tensors, unread) in self._read(samples, batch, set(bad)):
-            bad |= {start + position: reason for position, reason in unread.items()}
-            for position, outputs in self._answered([start + g for g in good], tensors, batch, bad):
-                rows += self._rows([samples[p] for p in position], position, outputs, bad)
+        for good, unread in self._read(samples, batch, set(bad)):
+            bad |= unread
+            for positions, outputs in self._all_answered(good, batch, bad):
+                rows += self._rows([samples[p] for p in positions], positions, outputs, bad)
         self._reader.let_go(samples)
         return self._written(Path(path), rows, [(p, samples[p].id, bad[p]) for p in sorted(bad)])
 
@@ -96,8 +97,8 @@ class Worker:
             for _ in self._film(samples[0], batch, []):
                 pass
             return
-        for start, (good, tensors, _) in self._read(samples, batch, set()):
-            for _ in self._answered([start + g for g in good], tensors, batch, {}):
+        for good, _ in self._read(samples, batch, set()):
+            for _ in self._all_answered(good, batch, {}):
                 pass
 
     def rate(self, places: Sequence[Sequence[Any]], batch: int, seconds: float) -> tuple[float, float]:
@@ -109,9 +110,10 @@ class Worker:
         Returns:
             Samples a second, with all views, and the seconds of a batch; 0 where one does not answer as its samples do.
         """
-        good, tensors, _ = self._reader.load([Place(*p) for p in places])
+        good, _ = self._reader.load([Place(*p) for p in places])
         if not good:
             return 0.0, 0.0
+        _, tensors = max(good, key=lambda alike: len(alike[0]))  # of one shape
         count = self._samples(batch)
         feed = {name: np.resize(a, (count, *a.shape[1:])) for name, a in tensors.items()}
         try:
@@ -126,24 +128,29 @@ class Worker:
             calls, took = calls + 1, time.perf_counter() - began
         return calls * count / took, took / calls
 
-    def _read(self, samples: Sequence[Place], batch: int, out: set[int]) -> Iterator[tuple[int, Loaded]]:
-        """Batch after batch, read ahead: the place of its first sample, and what Reader.load makes of those in."""
-        waiting: deque[tuple[int, Future[Loaded]]] = deque()
+    def _read(self, samples: Sequence[Place], batch: int, out: set[int]) -> Iterator[Loaded]:
+        """Batch after batch, read ahead: what Reader.load makes of it, less what is `out`."""
+        waiting: deque[Future[Loaded]] = deque()
         size = self._samples(batch)
         starts = iter(range(0, len(samples), size))
 
         def load(start: int) -> Loaded:
             wanted = [i for i in range(start, min(start + size, len(samples))) if i not in out]
-            good, tensors, bad = self._reader.load([samples[i] for i in wanted])
-            return [wanted[g] - start for g in good], tensors, {wanted[b] - start: why for b, why in bad.items()}
+            good, bad = self._reader.load([samples[i] for i in wanted])
+            return [([wanted[g] for g in which], t) for which, t in good], {wanted[b]: why for b, why in bad.items()}
 
         while True:
             while len(waiting) < self._threads + AHEAD and (start := next(starts, None)) is not None:
-                waiting.append((start, self._pool.submit(load, start)))
+                waiting.append(self._pool.submit(load, start))
             if not waiting:
                 return
-            first, future = waiting.popleft()
-            yield first, future.result()
+            yield waiting.popleft().result()
+
+    def _all_answered(
+        self, good: Sequence[Alike], batch: int, bad: dict[int, str]
+    ) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
+        for positions, tensors in good:
+            yield from self._answered(positions, tensors, batch, bad)
 
     def _answered(
         self, positions: list[int], tensors: Arrays, batch: int, bad: dict[int, str]
