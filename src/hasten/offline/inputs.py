@@ -3,6 +3,7 @@
 import csv
 import glob
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -53,7 +54,7 @@ def listed(words: Sequence[str], limit: int | None = None) -> list[Place]:
         for place in _of(word):
             if limit is not None and len(places) == limit:
                 break
-            places.append(place)
+            places.append(place._replace(id=encodable(place.id)))
     if not places:
         raise InputError(f"{' '.join(words)} holds no sample", "give images, manifests or archives of arrays")
     known: set[str] = set()
@@ -62,6 +63,11 @@ def listed(words: Sequence[str], limit: int | None = None) -> list[Place]:
             raise InputError(f"two samples are called {place.id!r}", "give each an id of its own")
         known.add(place.id)
     return places
+
+
+def encodable(text: str) -> str:
+    """Where it names a file whose name is not UTF-8, the odd bytes as \\xNN: surrogates cannot be written."""
+    return os.fsencode(text).decode(errors="backslashreplace")
 
 
 def digest(places: Sequence[Place]) -> str:

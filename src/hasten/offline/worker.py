@@ -19,7 +19,7 @@ from hasten.manifest import read
 from hasten.measure.machine import threads as cores
 from hasten.model import Arrays
 from hasten.offline import output, videos
-from hasten.offline.inputs import Place
+from hasten.offline.inputs import Place, encodable
 from hasten.offline.reader import Alike, Reader
 from hasten.offline.views.fold import Views
 from hasten.offline.views.fusion import in_shares
@@ -88,7 +88,8 @@ class Worker:
         self, path: Path, rows: list[dict[str, Any]], errors: Sequence[tuple[int, str, str]]
     ) -> dict[str, Any]:  # fmt: skip
         output.write(path, rows, self._form, self._columns, self._bundle.signature)
-        return {"rows": len(rows), "sha256": files.sha256(path), "errors": errors}
+        told = [(position, name, encodable(reason)) for position, name, reason in errors]  # reasons name files
+        return {"rows": len(rows), "sha256": files.sha256(path), "errors": told}
 
     def attempt(self, places: Sequence[Sequence[Any]], batch: int) -> None:
         """Answer them and keep nothing: does one of them bring the process down?"""

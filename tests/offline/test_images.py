@@ -1,6 +1,8 @@
-"""Samples of several shapes in one job, where the network takes them."""
+"""Images of several shapes in one job, where the network takes them; and of odd names."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 import bundles
 import numpy as np
@@ -12,7 +14,7 @@ from test_job import errors, rows
 from hasten.answer import Answer
 from hasten.bundle import Bundle
 from hasten.data import Data
-from hasten.offline import hand, job, sweep
+from hasten.offline import hand, job, output, sweep
 from hasten.offline.inputs import listed
 from hasten.offline.reader import Reader
 from hasten.pipeline import Pipeline
@@ -67,6 +69,20 @@ def test_a_worker_that_dies_of_one(free: Path, photos: Path, tmp_path: Path, mon
     Image.fromarray(np.zeros((5, 9, 3), np.uint8)).save(photos / "07.png")
     assert job.run(free, [str(photos)], tmp_path / "out")["rows"] == 23
     assert set(errors(tmp_path / "out")) == {str(photos / "07.png")}
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_names_that_are_not_utf8(free: Path, photos: Path, tmp_path: Path, form: Any) -> None:
+    """Of a sample with an answer, and of one without."""
+    odd = [photos / os.fsdecode(b"\xff.png"), photos / os.fsdecode(b"\xfe.png")]
+    (photos / "00.png").rename(odd[0])
+    odd[1].write_bytes(b"")
+    result = job.run(free, [str(photos)], tmp_path / "out", job.Options(form))
+    assert (result["rows"], result["errors"]) == (24, 1)
+    assert f"{photos}/\\xff.png" in list(output.ids(tmp_path / "out" / f"part-000000.{form}", form))
+    ((name, reason),) = errors(tmp_path / "out").items()
+    assert name == f"{photos}/\\xfe.png"
+    assert name in reason
 
 
 def test_a_sweep_is_of_one_shape(free: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
