@@ -5,10 +5,14 @@ from typing import Any
 
 import bundles
 import dying
+import numpy as np
 import pytest
+from onnx import helper
 from test_job import archive, errors
 
+from hasten.data import Data
 from hasten.offline import hand, job, sweep
+from hasten.stage import Stage
 
 
 @pytest.fixture
@@ -53,6 +57,19 @@ def test_a_sample_of_which_workers_die(
     assert set(errors(tmp_path / "out")) == {f"{x}#{row}"}
     assert result["plan"]["batch"] <= batch
     assert not cache.exists()
+
+
+@pytest.mark.parametrize("bad", [1, 128])
+def test_samples_whose_answers_are_not_finite(tmp_path: Path, cache: Path, bad: int) -> None:
+    """The first, or all: roots of negative values. Where nothing is answered nothing is remembered."""
+    nodes = [helper.make_node("Sqrt", ["x"], ["r"]), helper.make_node("MatMul", ["r", "head"], ["logits"])]
+    shapes = {"x": ["N", bundles.HIDDEN]}, {"logits": ["N", bundles.CLASSES]}
+    file = bundles.save(tmp_path / "n.onnx", nodes, *shapes, {"head": bundles.weights()["head"]})
+    x = np.random.default_rng(0).uniform(1, 2, (128, bundles.HIDDEN)).astype(np.float32)
+    bundles.make(tmp_path / "bundle", stages=[Stage.of(file, bundles.engine())], cases=Data({"x": x})).close()
+    np.savez(tmp_path / "x.npz", x=np.where(np.arange(128)[:, None] < bad, -x, x))
+    found = swept(tmp_path / "bundle", tmp_path / "x.npz")
+    assert (found["batch"] > 1, found["per_s"] > 0, cache.exists()) == ((bad == 1,) * 3)
 
 
 def test_a_slow_network(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

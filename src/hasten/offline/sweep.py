@@ -53,7 +53,7 @@ def sweep(opened: Mapping[str, Any], places: Sequence[Sequence[Any]]) -> dict[st
 
 
 def _swept(opened: Mapping[str, Any], places: Sequence[Sequence[Any]]) -> tuple[dict[str, Any], bool]:
-    """The same, and whether other samples of this bundle may go by it: no worker died, maybe of one of these."""
+    """The same, and whether other samples of this bundle may go by it: some had answers, and of none a worker died."""
     cores = machine.threads()
     best: dict[str, Any] = {"workers": 1, "threads": cores, "batch": 1, "per_s": 0.0}
     lasting = True
@@ -63,7 +63,7 @@ def _swept(opened: Mapping[str, Any], places: Sequence[Sequence[Any]]) -> tuple[
                 lasting = lasting and per_s is not None
                 if per_s and per_s > best["per_s"]:
                     best = {"workers": workers, "threads": threads, "batch": batch, "per_s": per_s}
-    return best, lasting
+    return best, lasting and best["per_s"] > 0
 
 
 def _rates(

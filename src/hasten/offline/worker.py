@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from itertools import groupby, islice
 from pathlib import Path
@@ -115,11 +116,13 @@ class Worker:
         if not good:
             return 0.0, 0.0
         _, tensors = max(good, key=lambda alike: len(alike[0]))  # of one shape
+        if (found := self._sound(tensors)) is None:
+            return 0.0, 0.0
+        first, alone = found
         count = self._samples(batch)
-        feed = {name: np.resize(a, (count, *a.shape[1:])) for name, a in tensors.items()}
+        feed = {name: np.resize(a[first:], (count, *a.shape[1:])) for name, a in tensors.items()}
         try:
-            together = self._outputs(feed, batch)
-            if batch > 1 and not _alike(together, self._outputs({n: a[:1] for n, a in feed.items()}, 1)):
+            if batch > 1 and not _alike(self._outputs(feed, batch), alone):
                 return 0.0, 0.0
         except (InputError, ContractError):
             return 0.0, 0.0
@@ -128,6 +131,15 @@ class Worker:
             self._outputs(feed, batch)
             calls, took = calls + 1, time.perf_counter() - began
         return calls * count / took, took / calls
+
+    def _sound(self, tensors: Arrays) -> tuple[int, dict[str, np.ndarray]] | None:
+        """The first sample that the engine takes and whose answer is of numbers, and that answer."""
+        for i in range(len(next(iter(tensors.values())))):
+            with suppress(InputError, ContractError):
+                alone = self._outputs({n: a[i : i + 1] for n, a in tensors.items()}, 1)
+                if all(np.isfinite(a).all() for a in alone.values()):
+                    return i, alone
+        return None
 
     def _read(self, samples: Sequence[Place], batch: int, out: set[int]) -> Iterator[Loaded]:
         """Batch after batch, read ahead: what Reader.load makes of it, less what is `out`."""
