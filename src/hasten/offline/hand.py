@@ -40,7 +40,10 @@ class Hand:
                 if not guilty and turn == _TRIES - 1:
                     raise
                 skip |= guilty
-        raise ChildDied(f"the worker dies of {path.name}", "look at the reasons in errors.jsonl, and at the memory")
+        last = list(skip.values())[-1]
+        raise ChildDied(
+            f"the worker dies of {path.name}, less {len(skip)} of its samples too ({last})", "see to memory"
+        )
 
     def _guilty(self, positions: list[int], places: Sequence[Place], known: Mapping[int, str]) -> dict[int, str]:
         """Of which the process dies, found by halves."""
