@@ -16,8 +16,8 @@ DEADLY = 777.0
 
 
 class Dying(Worker):
-    def open(self, **opened: object) -> None:
-        super().open(**opened)  # type: ignore[arg-type]
+    def open(self, **opened: object) -> int:
+        views = super().open(**opened)  # type: ignore[arg-type]
         infer = self._bundle.infer
 
         def checked(prepared: Arrays) -> dict:
@@ -26,13 +26,14 @@ class Dying(Worker):
             return infer(prepared)
 
         object.__setattr__(self._bundle, "infer", checked)
+        return views
 
 
 class Wide(Worker):
     """Dies of images that are wider than six pixels."""
 
-    def open(self, **opened: object) -> None:
-        super().open(**opened)  # type: ignore[arg-type]
+    def open(self, **opened: object) -> int:
+        views = super().open(**opened)  # type: ignore[arg-type]
         infer = self._bundle.infer
 
         def checked(prepared: Arrays) -> dict:
@@ -41,13 +42,14 @@ class Wide(Worker):
             return infer(prepared)
 
         object.__setattr__(self._bundle, "infer", checked)
+        return views
 
 
 class Slow(Worker):
     SAMPLE_S = 0.1
 
-    def open(self, **opened: object) -> None:
-        super().open(**opened)  # type: ignore[arg-type]
+    def open(self, **opened: object) -> int:
+        views = super().open(**opened)  # type: ignore[arg-type]
         infer = self._bundle.infer
 
         def slowly(prepared: Arrays) -> dict:
@@ -55,6 +57,7 @@ class Slow(Worker):
             return infer(prepared)
 
         object.__setattr__(self._bundle, "infer", slowly)
+        return views
 
 
 class Full(Worker):

@@ -17,6 +17,7 @@ from hasten.bundle import Bundle
 from hasten.errors import HastenError, InputError, Unmet, UsageError, unknown
 from hasten.measure.machine import threads
 from hasten.offline import local, output, shards
+from hasten.offline.hand import SMALLEST
 from hasten.offline.inputs import Place, digest, listed
 from hasten.offline.journal import NAME, Journal
 from hasten.offline.reader import Reader
@@ -24,7 +25,7 @@ from hasten.offline.sweep import best_way
 from hasten.offline.views.fold import Views
 from hasten.search.progress import Progress, Silent
 
-SHARD_S, SMALLEST, LARGEST = 5.0, 64, 8192  # a part is about so many seconds of work: what a kill can cost
+SHARD_S, LARGEST = 5.0, 8192  # a part is about so many seconds of work: what a kill can cost
 PARTS = 8  # of a worker, at least, where the samples suffice
 FEW = 512  # samples that are not worth a sweep
 SWEPT = 128  # samples that a sweep looks at
@@ -136,7 +137,7 @@ def _plan(
                 "give the same again, or choose another folder",
             )
         return plan
-    plan = {"workers": 1, "threads": 0, "batch": 32, "shard": FEW}
+    plan = {"workers": 1, "threads": 0, "batch": 32, "shard": SMALLEST}
     single = [place for place in places if not place.video]
     if len(single) > FEW:
         progress.stage("measuring batches and workers")

@@ -37,13 +37,16 @@ class Worker:
     def open(
         self, bundle: str, threads: int, form: output.Form, prepared: bool, tensors: bool, tta: str = "",
         merge: str = "mean",
-    ) -> None:  # fmt: skip
+    ) -> int:  # fmt: skip
         """
         Args:
             threads: of the engine; 0 leaves those of the bundle.
             form, tensors: what is written; see hasten.offline.output.
             prepared: see Reader.
             tta, merge: see hasten.offline.views.fold.
+
+        Returns:
+            In how many views it looks at each sample.
         """
         whole = Bundle.load(bundle, verify=False)
         if threads:
@@ -58,6 +61,7 @@ class Worker:
         self._told_whole = [t.name for t in whole.signature.outputs] if whole_ones else []
         self._threads = cores()
         self._pool = ThreadPoolExecutor(self._threads)
+        return len(self._views.views)
 
     def shard(self, places: Sequence[Sequence[Any]], batch: int, path: str, skip: Mapping[str, str]) -> dict[str, Any]:
         """Answer these samples, in batches of consecutive ones, and write the part.
