@@ -44,6 +44,8 @@ def test_a_manifest_gives_ids(photos: Path) -> None:
         Place("first", str(photos / "b.png")),
         Place("second", str(photos / "more/c.png")),
     ]
+    (photos / "excel.csv").write_bytes((photos / "list.csv").read_text().encode("utf-8-sig"))
+    assert listed([str(photos / "excel.csv")]) == listed([str(photos / "list.csv")])
     (photos / "plain.csv").write_text("path\nb.png\n")
     assert [p.id for p in listed([str(photos / "plain.csv")])] == ["b.png"]
 

@@ -122,7 +122,7 @@ def _manifest(path: Path) -> Iterator[Place]:
 
 def _csv(path: Path) -> dict[str, list[str]]:
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as fault:
