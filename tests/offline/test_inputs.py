@@ -1,6 +1,9 @@
 """What a job reads: ids that are there once, in an order of their own, and reasons for what cannot be read."""
 
+import errno
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,6 +41,47 @@ def test_a_folder_is_its_images_in_order(photos: Path) -> None:
     assert len(listed([str(photos)], limit=2)) == 2
 
 
+def test_folders_that_are_linked(tmp_path: Path, photos: Path) -> None:
+    """Once each, though one leads back to where it came from."""
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given" / "linked").symlink_to(photos)
+    (photos / "more" / "round").symlink_to(photos)
+    ids = [Path(p.id).relative_to(tmp_path / "given").as_posix() for p in listed([str(tmp_path / "given")])]
+    assert ids == ["linked/a.JPG", "linked/b.png", "linked/more/c.png"]
+    assert len(listed([str(photos)])) == 3
+
+
+def test_a_folder_that_cannot_be_read(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scandir = os.scandir
+
+    def refused(path: Any) -> Any:
+        if Path(path).name == "more":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(InputError, match=r"more cannot be read \(Permission denied\)"):
+        listed([str(photos)])
+
+
+def test_a_pattern_is_all_that_it_matches(photos: Path) -> None:
+    """Files of no use, notes.txt, aside."""
+    np.savez(photos / "x.npz", x=np.zeros((2, 3)))
+    (photos / "list.csv").write_text("id,path\nfirst,b.png\n")
+    ids = [p.id.removeprefix(f"{photos}/") for p in listed([str(photos / "*")])]
+    assert ids == ["a.JPG", "b.png", "first", "more/c.png", "x.npz#0", "x.npz#1"]
+    assert len(listed([str(photos / "**" / "*.png")])) == 2
+    assert len(listed([str(photos / "**")])) == 6
+    assert [p.row for p in listed([str(photos / "b.*"), str(photos / "*.npz")])] == [None, 0, 1]
+    (photos / "rows").mkdir()
+    np.save(photos / "rows" / "x.npy", np.zeros((3, 3)))
+    assert len(listed([str(photos / "**")])) == 9
+    (photos / "z[1]*.png").symlink_to("nowhere")
+    assert listed([str(photos / "z*")]) == [Place(f"{photos}/z[1]*.png", f"{photos}/z[1]*.png")]
+    with pytest.raises(InputError, match="nothing that can be read"):
+        listed([str(photos / "b.png"), str(photos / "*.txt")])
+
+
 def test_a_manifest_gives_ids(photos: Path) -> None:
     (photos / "list.csv").write_text("id,path\nfirst,b.png\nsecond,more/c.png\n")
     assert listed([str(photos / "list.csv")]) == [
@@ -73,7 +117,9 @@ def test_manifests_that_cannot_be_used(photos: Path, text: str, said: str) -> No
         listed([str(photos / "list.csv")])
 
 
-@pytest.mark.parametrize(("word", "said"), [("none.png", "does not exist"), ("*.gif", "nothing is called")])
+@pytest.mark.parametrize(
+    ("word", "said"), [("none.png", "does not exist"), ("*.gif", "nothing that can be read is called")]
+)
 def test_inputs_that_are_not_there(tmp_path: Path, word: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         listed([str(tmp_path / word)])

@@ -40,9 +40,9 @@ def listed(words: Sequence[str], limit: int | None = None) -> list[Place]:
     """Every sample that these inputs name, in an order that depends on them alone.
 
     Args:
-        words: image files and videos; folders, of which every such file counts; patterns with * or ?; manifests (.csv
-            or .parquet with a column `path`, relative to the manifest, and an `id` if it likes); archives (.npz, or
-            folders of .npy), of which every row counts.
+        words: image files and videos; folders, of which every such file counts, through links too; manifests (.csv or
+            .parquet with a column `path`, relative to the manifest, and an `id` if it likes); archives (.npz, or
+            folders of .npy), of which every row counts; patterns with * or ?, of which every match of these counts.
         limit: no more than so many.
 
     Raises:
@@ -79,27 +79,68 @@ def digest(places: Sequence[Place]) -> str:
 
 
 def _of(word: str) -> Iterator[Place]:
-    path = Path(word)
-    if not path.exists() and any(c in word for c in "*?["):
-        found = sorted(glob.glob(word, recursive=True))  # noqa: PTH207 - a pattern may be absolute
-        if not found:
-            raise InputError(f"nothing is called {word}", "check the pattern")
-        for name in found:
-            if _is_read(Path(name)):
-                yield Place(name, name)
-    elif not path.exists():
+    if Path(word).exists():
+        yield from _there(word)
+    elif any(c in word for c in "*?["):
+        for name in _matches(word):
+            yield from _there(name)
+    else:
         raise InputError(f"{word} does not exist", "check the path")
-    elif path.is_dir() and any(path.glob("*.npy")):
+
+
+def _there(word: str) -> Iterator[Place]:
+    path = Path(word)
+    if _is_archive(path):
         yield from _rows(word)
     elif path.is_dir():
-        for file in sorted(p for p in path.rglob("*") if _is_read(p) and p.is_file()):
+        for file in sorted(_below(path)):
             yield Place(file.as_posix(), str(file))
     elif path.suffix.lower() in MANIFESTS:
         yield from _manifest(path)
-    elif path.suffix.lower() == ".npz":
-        yield from _rows(word)
     else:
         yield Place(word, word)
+
+
+def _matches(pattern: str) -> list[str]:
+    """Files of use, and folders; of ** only folders that are archives, since files of others match it themselves."""
+    found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - a pattern may be absolute
+    deep = "**" in pattern
+
+    def useful(path: Path) -> bool:
+        single = _is_read(path) or path.suffix.lower() in MANIFESTS
+        return single or _is_archive(path) or (not deep and path.is_dir())
+
+    found = [name for name in found if useful(Path(name))]
+    if not found:
+        kinds = ", ".join((*IMAGES, *SUFFIXES, *MANIFESTS, ".npz"))
+        raise InputError(f"nothing that can be read is called {pattern}", f"check the pattern; what is read is {kinds}")
+    return found
+
+
+def _below(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:
+    """Every image file and video, also in folders that are linked.
+
+    Args:
+        above: device and inode of the folders on the way: a link to one of them leads round and round.
+
+    Raises:
+        InputError: a folder cannot be read.
+    """
+    try:
+        state = folder.stat()
+        entries = [(folder / e.name, Path(e.path) if e.is_symlink() else e) for e in os.scandir(folder)]
+        folders = [path for path, entry in entries if entry.is_dir()]
+        files = [path for path, entry in entries if _is_read(path) and entry.is_file()]
+    except OSError as fault:
+        raise InputError(f"{folder} cannot be read ({fault.strerror})", "see to its permission") from fault
+    if (here := (state.st_dev, state.st_ino)) not in above:
+        yield from files
+        for each in folders:
+            yield from _below(each, (*above, here))
+
+
+def _is_archive(path: Path) -> bool:
+    return any(path.glob("*.npy")) if path.is_dir() else path.suffix.lower() == ".npz"
 
 
 def _is_read(path: Path) -> bool:
