@@ -22,8 +22,7 @@ from hasten.model import Arrays
 from hasten.offline import output, videos
 from hasten.offline.inputs import Place, encodable
 from hasten.offline.reader import Alike, Reader
-from hasten.offline.views.fold import Views
-from hasten.offline.views.fusion import in_shares
+from hasten.offline.views.fold import Views, box_shares
 
 AHEAD = 2  # batches that are read before their turn, beside one for each core
 SAME = 1e-3  # of the largest answer: a batch that differs more takes something from the whole of it (dynamic INT8)
@@ -55,7 +54,7 @@ class Worker:
         self._bundle, self._form = whole, form
         self._seal = read(Path(bundle))["seal"]
         self._reader = Reader(whole.signature, whole.pipeline, prepared)
-        self._views = Views.of(tta, whole.signature, whole.pipeline, merge, tta != "" and _box_shares(whole))
+        self._views = Views.of(tta, whole.signature, whole.pipeline, merge, tta != "" and box_shares(whole))
         self._columns = output.columns(whole.signature, whole.pipeline, tensors)
         whole_ones = tensors or whole.pipeline.answer.kind == "tensor"  # else an output may be called like a column
         self._told_whole = [t.name for t in whole.signature.outputs] if whole_ones else []
@@ -257,14 +256,6 @@ def _alike_in_shape(pairs: Iterator[tuple[int, np.ndarray]], size: int) -> Itera
     for _, group in groupby(pairs, lambda pair: pair[1].shape):
         while part := list(islice(group, size)):
             yield [time for time, _ in part], [tensor for _, tensor in part]
-
-
-def _box_shares(bundle: Bundle) -> bool:
-    """Whether the boxes of its golden cases are shares of height and width."""
-    if bundle.pipeline.answer.kind != "boxes":
-        return False
-    name = bundle.signature.outputs[1].name
-    return in_shares([np.load(bundle.folder / case.output[name]) for case in bundle.golden.cases])
 
 
 def _of(decision: Sequence[Any], scores: np.ndarray) -> list[Any]:
