@@ -1,5 +1,6 @@
 """How a job uses the machine is measured whatever its samples and its network are like."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,13 @@ def test_a_way_is_remembered(bundle: Path, tmp_path: Path, cache: Path, monkeypa
     assert found["per_s"] > 0
     monkeypatch.setattr(hand, "WORKER", "dying:None")
     assert swept(bundle, x) == found
+
+
+def test_a_sweep_that_found_nothing_is_made_again(bundle: Path, tmp_path: Path, cache: Path) -> None:
+    x = archive(tmp_path / "x.npz", 128)
+    swept(bundle, x)
+    cache.write_text(json.dumps({key: way | {"per_s": 0.0} for key, way in json.loads(cache.read_text()).items()}))
+    assert swept(bundle, x)["per_s"] > 0
 
 
 @pytest.mark.parametrize(("row", "batch"), [(0, 1), (472, 32)])

@@ -27,8 +27,9 @@ def best_way(seal: str, opened: Mapping[str, Any], places: Sequence[Sequence[Any
     path = files.cache_folder() / "jobs.json"
     key = json.dumps([machine.fingerprint(), seal])
     with quiet():  # two that ask at once: the second reads what the first wrote
-        if key in (known := files.remembered(path)):
-            return dict(known[key])
+        known = files.remembered(path)
+        if (found := known.get(key)) and found["per_s"]:  # earlier versions kept a sweep that found nothing
+            return dict(found)
         best, lasting = _swept(opened, places)
         if lasting:
             files.write(path, json.dumps(known | {key: best}, indent=1))
