@@ -45,7 +45,7 @@ class Hand:
                 skip |= guilty
         last = list(skip.values())[-1]
         raise ChildDied(
-            f"the worker dies of {path.name}, less {len(skip)} of its samples too ({last})", "see to memory"
+            f"the worker dies of {path.name}, less {len(skip)} of its samples too ({last})", "look at the memory"
         )
 
     def _guilty(self, positions: list[int], places: Sequence[Place], known: Mapping[int, str]) -> dict[int, str]:
