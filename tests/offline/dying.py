@@ -1,8 +1,9 @@
-"""Workers in trouble: one that dies of some samples, as an engine may; one whose disk is full once."""
+"""Workers in trouble: that die of some samples, as an engine may, that are slow, or whose disk is full once."""
 
 import errno
 import os
 import signal
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ DEADLY = 777.0
 
 
 class Dying(Worker):
-    def open(self, **opened: object) -> None:
-        super().open(**opened)  # type: ignore[arg-type]
+    def open(self, **opened: object) -> int:
+        views = super().open(**opened)  # type: ignore[arg-type]
         infer = self._bundle.infer
 
         def checked(prepared: Arrays) -> dict:
@@ -25,6 +26,38 @@ class Dying(Worker):
             return infer(prepared)
 
         object.__setattr__(self._bundle, "infer", checked)
+        return views
+
+
+class Wide(Worker):
+    """Dies of images that are wider than six pixels."""
+
+    def open(self, **opened: object) -> int:
+        views = super().open(**opened)  # type: ignore[arg-type]
+        infer = self._bundle.infer
+
+        def checked(prepared: Arrays) -> dict:
+            if prepared["image"].shape[-1] > 6:
+                os.kill(os.getpid(), signal.SIGSEGV)
+            return infer(prepared)
+
+        object.__setattr__(self._bundle, "infer", checked)
+        return views
+
+
+class Slow(Worker):
+    SAMPLE_S = 0.1
+
+    def open(self, **opened: object) -> int:
+        views = super().open(**opened)  # type: ignore[arg-type]
+        infer = self._bundle.infer
+
+        def slowly(prepared: Arrays) -> dict:
+            time.sleep(self.SAMPLE_S * len(next(iter(prepared.values()))))
+            return infer(prepared)
+
+        object.__setattr__(self._bundle, "infer", slowly)
+        return views
 
 
 class Full(Worker):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ import numpy as np
 import pytest
 
 from hasten.bundle import Bundle
+from hasten.child import ChildDied
 from hasten.errors import InputError, Unmet
 from hasten.offline import hand, job
+from hasten.offline.inputs import Place
 
 GOLDEN = Path(__file__).parents[2] / "spec" / "golden"
 PLAN = {"workers": 2, "threads": 1, "batch": 16, "per_s": 1.0}  # small shards, and no sweep
@@ -118,6 +121,8 @@ def test_too_many_bad_samples(bundle: Path, tmp_path: Path, same_plan: None) -> 
     x = archive(tmp_path / "x.npz", r7=np.nan, r300=np.inf)
     with pytest.raises(Unmet, match="2 samples cannot be answered, more than 1"):
         job.run(bundle, [str(x)], tmp_path / "out", job.Options(errors_max=1))
+    assert set(errors(tmp_path / "out")) == {f"{x}#7", f"{x}#300"}
+    assert not (tmp_path / "out" / "job.json").exists()
     result = job.run(bundle, [str(x)], tmp_path / "out", job.Options(errors_max=2), resume=True)
     assert result["errors"] == 2
 
@@ -131,6 +136,21 @@ def test_the_sample_of_which_an_engine_dies_is_found(
     assert result["rows"] == 197
     assert set(errors(tmp_path / "out")) == {f"{x}#70", f"{x}#71", f"{x}#199"}
     assert all("SIGSEGV" in reason for reason in errors(tmp_path / "out").values())
+
+
+def test_a_worker_that_dies_of_other_samples_each_time(tmp_path: Path) -> None:
+    """The sentence has the last reason: it is in no journal yet."""
+
+    class Unlucky(hand.Hand):
+        def _call(self, *_: Any, **__: Any) -> Any:
+            raise ChildDied("a death")
+
+        def _guilty(self, positions: list[int], places: Sequence[Place], known: Mapping[int, str]) -> dict[int, str]:
+            return {len(known): f"reason {len(known)}"}
+
+    places = [Place(str(i), "x.npz", i) for i in range(4)]
+    with pytest.raises(ChildDied, match=r"dies of part\.jsonl, less 3 of its samples too \(reason 2\)"):
+        Unlucky({}, 1).shard(places, tmp_path / "part.jsonl")
 
 
 def test_a_job_that_is_here(bundle: Path, tmp_path: Path, same_plan: None) -> None:
@@ -190,7 +210,8 @@ def test_a_full_disk_in_a_worker(
     with pytest.raises(InputError, match=r"part-000003\.jsonl cannot be written; the disk is full"):
         job.run(bundle, [str(x)], out)
     assert not (tmp_path / dying.Full.MARK).exists()
-    assert not [p for p in out.iterdir() if dying.Full.MARK in p.name or p.name in ("job.json", "errors.jsonl")]
+    assert set(errors(out)) <= {f"{x}#7"}
+    assert not [p for p in out.iterdir() if dying.Full.MARK in p.name or p.name == "job.json"]
     assert job.run(bundle, [str(x)], out, resume=True)["rows"] == 599
     assert rows(out) == rows(tmp_path / "whole")
     assert errors(out) == errors(tmp_path / "whole")

@@ -1,5 +1,6 @@
 """The same job on Ray: the same rows, and an end though a worker is killed in the middle."""
 
+import json
 import os
 import signal
 import threading
@@ -14,7 +15,8 @@ from test_job import PLAN, archive, errors, rows
 
 from hasten.errors import InputError, UsageError
 from hasten.offline import job
-from hasten.offline.ray import actors
+from hasten.offline.inputs import Place
+from hasten.offline.ray import actors, sent
 
 
 @pytest.fixture
@@ -57,6 +59,16 @@ def test_ray_gives_the_same_rows_though_a_worker_is_killed(
     assert result["rows"] == 2999
     assert rows(tmp_path / "ray") == rows(tmp_path / "local")
     assert errors(tmp_path / "ray") == errors(tmp_path / "local")
+
+
+def test_actors_are_somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    row = sent(3, [Place("a.png", "a.png"), Place("x.npz#0", "x.npz", 0)], Path("out/part"))
+    assert row["path"] == str(tmp_path / "out" / "part")
+    assert [Place(*p) for p in json.loads(row["places"])] == [
+        Place("a.png", str(tmp_path / "a.png")),
+        Place("x.npz#0", str(tmp_path / "x.npz"), 0),
+    ]
 
 
 def test_a_cluster_is_used_as_far_as_there_are_cores() -> None:

@@ -9,7 +9,9 @@ from hasten.child import Child, ChildDied
 from hasten.offline.inputs import Place
 
 WORKER = "hasten.offline.worker:Worker"
+SMALLEST = 64  # samples of a part, where the inputs suffice: of more only where their speed is measured
 _OPEN_S, _SHARD_S, _VIDEO_S = 300.0, 1800.0, 24 * 3600.0  # more is a hang
+_LOOK_S = 60.0  # at a sample in one view, of as many as are in a part whatever their speed
 _TRIES = 3  # of a shard whose worker dies of no sample in particular
 
 
@@ -23,6 +25,7 @@ class Hand:
         """
         self._opened, self._batch = dict(opened), batch
         self._child: Child | None = None
+        self._views = 1
 
     def shard(self, places: Sequence[Place], path: Path) -> dict[str, Any]:
         """As Worker.shard; a sample of which the process dies is an error like others.
@@ -40,7 +43,10 @@ class Hand:
                 if not guilty and turn == _TRIES - 1:
                     raise
                 skip |= guilty
-        raise ChildDied(f"the worker dies of {path.name}", "look at the reasons in errors.jsonl, and at the memory")
+        last = list(skip.values())[-1]
+        raise ChildDied(
+            f"the worker dies of {path.name}, less {len(skip)} of its samples too ({last})", "look at the memory"
+        )
 
     def _guilty(self, positions: list[int], places: Sequence[Place], known: Mapping[int, str]) -> dict[int, str]:
         """Of which the process dies, found by halves."""
@@ -61,13 +67,18 @@ class Hand:
         try:
             if self._child is None:
                 self._child = Child(WORKER)
-                self._child.call("open", _OPEN_S, **self._opened)
+                self._views = self._child.call("open", _OPEN_S, **self._opened)
             rows = [tuple(p) for p in places]
-            limit_s = _VIDEO_S if any(p.video for p in places) else _SHARD_S
-            return self._child.call(method, limit_s, places=rows, batch=self._batch, **arguments)
+            return self._child.call(method, self._limit_s(places), places=rows, batch=self._batch, **arguments)
         except ChildDied:
             self.close()
             raise
+
+    def _limit_s(self, places: Sequence[Place]) -> float:
+        """After so many seconds the process hangs."""
+        if any(p.video for p in places):
+            return _VIDEO_S
+        return max(_SHARD_S, _LOOK_S * self._views * min(len(places), SMALLEST))
 
     def close(self) -> None:
         """End the process; harmless when repeated."""

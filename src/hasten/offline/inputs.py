@@ -1,22 +1,16 @@
-"""What a job reads: every sample has an id; all are listed at once, and each is loaded when its turn comes."""
+"""What a job reads: every sample has an id, and all are listed at once."""
 
 import csv
 import glob
 import hashlib
-import mmap
+import os
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-
-from hasten import image
-from hasten.data import GROUPS, TARGET, Data
-from hasten.errors import HastenError, InputError, MissingError, UsageError
-from hasten.model import Arrays, Signature
-from hasten.offline.videos import SUFFIXES, is_video, require
-from hasten.pipeline import Pipeline
+from hasten.data import Data
+from hasten.errors import InputError, MissingError
+from hasten.offline.videos import SUFFIXES, is_video
 
 IMAGES, MANIFESTS = (".jpg", ".jpeg", ".png"), (".csv", ".parquet")
 
@@ -46,9 +40,9 @@ def listed(words: Sequence[str], limit: int | None = None) -> list[Place]:
     """Every sample that these inputs name, in an order that depends on them alone.
 
     Args:
-        words: image files and videos; folders, of which every such file counts; patterns with * or ?; manifests (.csv
-            or .parquet with a column `path`, relative to the manifest, and an `id` if it likes); archives (.npz, or
-            folders of .npy), of which every row counts.
+        words: image files and videos; folders, of which every such file counts, through links too; manifests (.csv or
+            .parquet with a column `path`, relative to the manifest, and an `id` if it likes); archives (.npz, or
+            folders of .npy), of which every row counts; patterns with * or ?, of which every match of these counts.
         limit: no more than so many.
 
     Raises:
@@ -60,7 +54,7 @@ def listed(words: Sequence[str], limit: int | None = None) -> list[Place]:
         for place in _of(word):
             if limit is not None and len(places) == limit:
                 break
-            places.append(place)
+            places.append(place._replace(id=encodable(place.id)))
     if not places:
         raise InputError(f"{' '.join(words)} holds no sample", "give images, manifests or archives of arrays")
     known: set[str] = set()
@@ -69,6 +63,11 @@ def listed(words: Sequence[str], limit: int | None = None) -> list[Place]:
             raise InputError(f"two samples are called {place.id!r}", "give each an id of its own")
         known.add(place.id)
     return places
+
+
+def encodable(text: str) -> str:
+    """Where it names a file whose name is not UTF-8, the odd bytes as \\xNN: surrogates cannot be written."""
+    return os.fsencode(text).decode(errors="backslashreplace")
 
 
 def digest(places: Sequence[Place]) -> str:
@@ -80,27 +79,68 @@ def digest(places: Sequence[Place]) -> str:
 
 
 def _of(word: str) -> Iterator[Place]:
-    path = Path(word)
-    if not path.exists() and any(c in word for c in "*?["):
-        found = sorted(glob.glob(word, recursive=True))  # noqa: PTH207 - a pattern may be absolute
-        if not found:
-            raise InputError(f"nothing is called {word}", "check the pattern")
-        for name in found:
-            if _is_read(Path(name)):
-                yield Place(name, name)
-    elif not path.exists():
+    if Path(word).exists():
+        yield from _there(word)
+    elif any(c in word for c in "*?["):
+        for name in _matches(word):
+            yield from _there(name)
+    else:
         raise InputError(f"{word} does not exist", "check the path")
-    elif path.is_dir() and any(path.glob("*.npy")):
+
+
+def _there(word: str) -> Iterator[Place]:
+    path = Path(word)
+    if _is_archive(path):
         yield from _rows(word)
     elif path.is_dir():
-        for file in sorted(p for p in path.rglob("*") if _is_read(p) and p.is_file()):
+        for file in sorted(_below(path)):
             yield Place(file.as_posix(), str(file))
     elif path.suffix.lower() in MANIFESTS:
         yield from _manifest(path)
-    elif path.suffix.lower() == ".npz":
-        yield from _rows(word)
     else:
         yield Place(word, word)
+
+
+def _matches(pattern: str) -> list[str]:
+    """Files of use, and folders; of ** only folders that are archives, since files of others match it themselves."""
+    found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - a pattern may be absolute
+    deep = "**" in pattern
+
+    def useful(path: Path) -> bool:
+        single = _is_read(path) or path.suffix.lower() in MANIFESTS
+        return single or _is_archive(path) or (not deep and path.is_dir())
+
+    found = [name for name in found if useful(Path(name))]
+    if not found:
+        kinds = ", ".join((*IMAGES, *SUFFIXES, *MANIFESTS, ".npz"))
+        raise InputError(f"nothing that can be read is called {pattern}", f"check the pattern; what is read is {kinds}")
+    return found
+
+
+def _below(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:
+    """Every image file and video, also in folders that are linked.
+
+    Args:
+        above: device and inode of the folders on the way: a link to one of them leads round and round.
+
+    Raises:
+        InputError: a folder cannot be read.
+    """
+    try:
+        state = folder.stat()
+        entries = [(folder / e.name, Path(e.path) if e.is_symlink() else e) for e in os.scandir(folder)]
+        folders = [path for path, entry in entries if entry.is_dir()]
+        files = [path for path, entry in entries if _is_read(path) and entry.is_file()]
+    except OSError as fault:
+        raise InputError(f"{folder} cannot be read ({fault.strerror})", "see to its permission") from fault
+    if (here := (state.st_dev, state.st_ino)) not in above:
+        yield from files
+        for each in folders:
+            yield from _below(each, (*above, here))
+
+
+def _is_archive(path: Path) -> bool:
+    return any(path.glob("*.npy")) if path.is_dir() else path.suffix.lower() == ".npz"
 
 
 def _is_read(path: Path) -> bool:
@@ -123,7 +163,7 @@ def _manifest(path: Path) -> Iterator[Place]:
 
 def _csv(path: Path) -> dict[str, list[str]]:
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as fault:
@@ -148,108 +188,3 @@ def _parquet(path: Path) -> dict[str, list[str]]:
         return dict(parquet.read_table(path, columns=wanted).to_pydict())
     except Exception as fault:  # pyarrow has several for a damaged file
         raise InputError(f"{path} cannot be read ({str(fault)[:200]})", "write the manifest again") from fault
-
-
-class Reader:
-    """Loads samples for one bundle; each call may be made in a thread of its own."""
-
-    def __init__(self, signature: Signature, pipeline: Pipeline, prepared: bool) -> None:
-        """
-        Args:
-            prepared: rows of arrays are tensors as the network takes them, not raw samples.
-        """
-        self._signature, self._pipeline, self._prepared = signature, pipeline, prepared
-        self._names = {t.name for t in signature.inputs}
-
-    def check(self, places: Sequence[Place]) -> None:
-        """See that samples of these kinds can be read for this bundle.
-
-        Raises:
-            UsageError: image files or videos for a bundle that takes something else.
-            MissingError: videos, and what reads them is not installed.
-        """
-        kinds = {place.video for place in places if place.row is None}
-        how = [p for p in self._pipeline.inputs.values() if p.kind == "image"]
-        for video in sorted(kinds):
-            if len(self._names) != 1 or len(how) != 1 or self._prepared or (self._pipeline.window and not video):
-                raise UsageError(
-                    f"this bundle takes {', '.join(map(str, self._signature.inputs))}, not "
-                    f"{'videos' if video else 'single image files'}",
-                    "give archives of arrays (.npz, or folders of .npy)",
-                )
-            if video:
-                require()
-
-    def load(self, places: Sequence[Place]) -> tuple[list[int], dict[str, np.ndarray], dict[int, str]]:
-        """Prepared tensors of those that can be read.
-
-        Returns:
-            Positions of the readable ones in `places`; their tensors by name, [n, ...]; position -> why not.
-        """
-        good: list[int] = []
-        parts: list[Arrays] = []
-        bad: dict[int, str] = {}
-        for start, stop in _runs(places):
-            for first, last in ((start, stop), *((i, i + 1) for i in range(start, stop) if stop - start > 1)):
-                try:
-                    parts.append(self._together(places[first:last]))
-                    good.extend(range(first, last))
-                except MissingError:
-                    raise
-                except HastenError as fault:
-                    if last - first == 1:
-                        bad[first] = str(fault)
-                    continue  # one by one
-                if last == stop:
-                    break
-        return good, {name: np.concatenate([p[name] for p in parts]) for name in (self._names if parts else ())}, bad
-
-    def let_go(self, places: Sequence[Place]) -> None:
-        """Of the rows that have been read: until then the pages of a mapped file count as memory of this process."""
-        for path in {place.path for place in places if place.row is not None}:
-            for array in _opened(path).inputs.values():
-                whole: Any = array
-                while isinstance(whole, np.ndarray):
-                    whole = whole.base
-                if isinstance(whole, mmap.mmap):
-                    whole.madvise(mmap.MADV_DONTNEED)
-
-    def _together(self, places: Sequence[Place]) -> Arrays:
-        """One image file, or rows of one archive that follow each other."""
-        first, row = places[0], places[0].row
-        if row is None:
-            ((name, how),) = self._pipeline.inputs.items()
-            raw: Arrays = {name: image.read(first.path, how.source)[None]}  # type: ignore[arg-type]
-        else:
-            arrays = _opened(first.path).inputs
-            if set(arrays) != self._names:
-                raise InputError(f"{first.path} holds {sorted(arrays)}", f"the bundle takes {sorted(self._names)}")
-            raw = {name: np.ascontiguousarray(array[row : row + len(places)]) for name, array in arrays.items()}
-            if any(a.dtype.kind == "f" and not np.isfinite(a).all() for a in raw.values()):
-                raise InputError("a value is not finite", "remove or repair the sample")
-        tensors = raw if self._prepared else self._pipeline.prepared(raw)
-        for tensor in self._signature.inputs:
-            array, wanted = tensors[tensor.name], tensor.shape[1:]
-            fits = array.ndim == len(tensor.shape) and all(
-                isinstance(n, str) or n == m for n, m in zip(wanted, array.shape[1:], strict=True)
-            )
-            if not fits or array.dtype.name != tensor.dtype:
-                raise InputError(f"it is {array.dtype.name} {list(array.shape[1:])}", f"{tensor} is expected")
-        return tensors
-
-
-def _runs(places: Sequence[Place]) -> Iterator[tuple[int, int]]:
-    """From and to of rows that follow each other in one archive; an image file stands alone."""
-    start = 0
-    for i in range(1, len(places) + 1):
-        before, here = places[i - 1], places[i] if i < len(places) else None
-        follows = here is not None and before.row is not None and (here.path, here.row) == (before.path, before.row + 1)
-        if not follows:
-            yield start, i
-            start = i
-
-
-@lru_cache(maxsize=16)
-def _opened(path: str) -> Data:
-    data = Data.load(path)
-    return Data({name: a for name, a in data.arrays().items() if name not in (TARGET, GROUPS)})

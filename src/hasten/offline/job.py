@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -14,16 +14,18 @@ import numpy as np
 
 from hasten import files, manifest
 from hasten.bundle import Bundle
-from hasten.errors import InputError, Unmet, UsageError, unknown
+from hasten.errors import HastenError, InputError, Unmet, UsageError, unknown
 from hasten.measure.machine import threads
 from hasten.offline import local, output, shards
-from hasten.offline.inputs import Place, Reader, digest, listed
+from hasten.offline.hand import SMALLEST
+from hasten.offline.inputs import Place, digest, listed
 from hasten.offline.journal import NAME, Journal
+from hasten.offline.reader import Reader
 from hasten.offline.sweep import best_way
 from hasten.offline.views.fold import Views
 from hasten.search.progress import Progress, Silent
 
-SHARD_S, SMALLEST, LARGEST = 5.0, 64, 8192  # a part is about so many seconds of work: what a kill can cost
+SHARD_S, LARGEST = 5.0, 8192  # a part is about so many seconds of work: what a kill can cost
 PARTS = 8  # of a worker, at least, where the samples suffice
 FEW = 512  # samples that are not worth a sweep
 SWEPT = 128  # samples that a sweep looks at
@@ -66,8 +68,8 @@ def run(
 ) -> dict[str, Any]:
     """Answer every sample of `inputs`, and prove at the end that each has one row or one reason.
 
-    `out` holds part-NNNNNN, in the order of the inputs; errors.jsonl, id and reason of those
-    without an answer; job.json, what is returned. A job that was killed at any moment goes on with `resume`.
+    `out` holds part-NNNNNN, in the order of the inputs; errors.jsonl, id and reason of those without an answer, also
+    where the job stops; job.json, what is returned. A job that was killed at any moment goes on with `resume`.
 
     Args:
         inputs: see hasten.offline.inputs.listed.
@@ -105,7 +107,7 @@ def run(
         paths = {i: output.part(out, i, options.form) for i in left}
         answers = crew(left, paths, opened | {"threads": plan["threads"]}, plan)
         begun = time.monotonic()
-        _work(journal, answers, left, options.errors_max, _Told(progress, len(places) - samples, len(places)))
+        _work(journal, out, answers, left, options.errors_max, _Told(progress, len(places) - samples, len(places)))
         per_s = samples / (time.monotonic() - begun)
         progress.stage("proving that every sample is there once")
         result = told | {"rows": shards.proven(journal, out, cut, options.form), "parts": len(cut), "plan": plan}
@@ -135,7 +137,7 @@ def _plan(
                 "give the same again, or choose another folder",
             )
         return plan
-    plan = {"workers": 1, "threads": 0, "batch": 32, "shard": FEW}
+    plan = {"workers": 1, "threads": 0, "batch": 32, "shard": SMALLEST}
     single = [place for place in places if not place.video]
     if len(single) > FEW:
         progress.stage("measuring batches and workers")
@@ -196,20 +198,27 @@ def _left(
 
 def _work(
     journal: Journal,
+    out: Path,
     crew: Iterator[tuple[int, dict[str, Any]]],
     shards: Mapping[int, Sequence[Place]],
     most: int | None,
     told: "_Told",
 ) -> None:
-    """Every shard, entered in the journal when it is whole."""
-    with closing(crew):  # type: ignore[type-var]  # both are generators
-        for index, answer in crew:
-            journal.end(index, answer["rows"], answer["sha256"], answer["errors"])
-            told.more(len(shards[index]))
-            if most is not None and (count := journal.error_count()) > most:
-                raise Unmet(
-                    f"{count} samples cannot be answered, more than {most}", "add --resume and a higher --errors-max"
-                )
+    """Every shard, entered in the journal when it is whole; where the job stops, the errors so far are on disk."""
+    try:
+        with closing(crew):  # type: ignore[type-var]  # both are generators
+            for index, answer in crew:
+                journal.end(index, answer["rows"], answer["sha256"], answer["errors"])
+                told.more(len(shards[index]))
+                if most is not None and (count := journal.error_count()) > most:
+                    raise Unmet(
+                        f"{count} samples cannot be answered, more than {most}",
+                        "see errors.jsonl; add --resume and a higher --errors-max",
+                    )
+    except BaseException:
+        with suppress(HastenError):  # what stopped the job is what matters
+            _tell_errors(journal, out)
+        raise
 
 
 class _Told:
@@ -230,10 +239,15 @@ class _Told:
 
 def _finished(journal: Journal, out: Path, result: dict[str, Any]) -> dict[str, Any]:
     """The errors and the result on disk; the job has ended."""
-    errors = journal.errors()
-    lines = (json.dumps({"id": name, "reason": reason}, ensure_ascii=False) + "\n" for name, reason in errors)
-    files.write(out / "errors.jsonl", "".join(lines))
-    result["errors"] = len(errors)
+    result["errors"] = _tell_errors(journal, out)
     files.write(out / "job.json", json.dumps(result, indent=1) + "\n")
     journal.finish()
     return result
+
+
+def _tell_errors(journal: Journal, out: Path) -> int:
+    """errors.jsonl; how many there are so far."""
+    errors = journal.errors()
+    lines = (json.dumps({"id": name, "reason": reason}, ensure_ascii=False) + "\n" for name, reason in errors)
+    files.write(out / "errors.jsonl", "".join(lines))
+    return len(errors)

@@ -26,7 +26,7 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         """
         Raises:
-            InputError: the folder cannot be written, or holds a damaged journal.
+            InputError: the folder cannot be used now, or holds a damaged journal.
         """
         self.path = folder / NAME
         files.make_folder(folder)
@@ -36,12 +36,12 @@ class Journal:
             self._db.execute("pragma synchronous = full")
             self._db.executescript(_TABLES)
         except sqlite3.Error as fault:
-            raise InputError(f"{self.path} cannot be used ({fault})", f"remove {folder} and start again") from fault
+            raise self._refused(fault) from fault
 
     def begun(self) -> tuple[dict[str, Any], dict[str, Any], bool] | None:
         """Identity and plan of the job that is here, and whether it has ended."""
-        found = self._execute("select identity, plan, finished from job").fetchone()
-        return (json.loads(found[0]), json.loads(found[1]), bool(found[2])) if found else None
+        found = self._execute("select identity, plan, finished from job")
+        return (json.loads(found[0][0]), json.loads(found[0][1]), bool(found[0][2])) if found else None
 
     def begin(self, identity: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
         self._execute("insert into job (identity, plan) values (?, ?)", (json.dumps(identity), json.dumps(plan)))
@@ -61,19 +61,29 @@ class Journal:
 
     def errors(self) -> list[tuple[str, str]]:
         """Id and reason, in the order of the inputs."""
-        return list(self._execute("select id, reason from errors order by place, position, rowid"))
+        return self._execute("select id, reason from errors order by place, position, rowid")
 
     def error_count(self) -> int:
-        return int(self._execute("select count(*) from errors").fetchone()[0])
+        return int(self._execute("select count(*) from errors")[0][0])
 
     def finish(self) -> None:
         self._execute("update job set finished = 1")
 
-    def _execute(self, statement: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:
+    def _execute(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        """The rows that it gives."""
         try:
-            return self._db.execute(statement, values)
-        except sqlite3.Error as fault:  # a full disk, most likely
-            raise InputError(f"{self.path} cannot be written ({fault})", "make room, then add --resume") from fault
+            return self._db.execute(statement, values).fetchall()
+        except sqlite3.Error as fault:
+            raise self._refused(fault) from fault
+
+    def _refused(self, fault: sqlite3.Error) -> InputError:
+        """The sentence: what a disk refuses passes, and only without a journal is what has been done lost."""
+        if isinstance(fault, sqlite3.DatabaseError) and not isinstance(fault, sqlite3.OperationalError):
+            return InputError(f"{self.path} is damaged ({fault})", f"remove {self.path.parent} and start again")
+        return InputError(
+            f"{self.path} cannot be used ({fault})",
+            "see to room and permission, and to other jobs there; then add --resume",
+        )
 
     def close(self) -> None:
         self._db.close()

@@ -88,7 +88,7 @@ def ids(path: Path, form: Form) -> Iterator[str]:
 
             yield from parquet.read_table(path, columns=["id"])["id"].to_pylist()
     except (OSError, ValueError, KeyError) as fault:  # pyarrow's are of these
-        raise InputError(f"{path} cannot be read", "remove the folder and run the job again") from fault
+        raise InputError(f"{path} cannot be read", "remove that file and add --resume") from fault
 
 
 def _parquet(rows: Sequence[Mapping[str, Any]], depths: Mapping[str, int], signature: Signature, path: Path) -> None:

@@ -32,10 +32,7 @@ def answers(
     """
     ray = _ray(address)
     try:
-        rows = [
-            {"index": i, "path": str(paths[i].absolute()), "places": json.dumps([tuple(p) for p in shard])}
-            for i, shard in shards.items()
-        ]
+        rows = [sent(i, shard, paths[i]) for i, shard in shards.items()]
         if not rows:
             return
         ray.data.DataContext.get_current().enable_progress_bars = False
@@ -54,6 +51,12 @@ def answers(
             raise InputError(f"the cluster ends the job: {said[:300]}", "see to it, then add --resume") from fault
     finally:
         ray.shutdown()
+
+
+def sent(index: int, shard: Sequence[Place], path: Path) -> dict[str, Any]:
+    """A row for an actor, whose working directory is another: paths are absolute, ids as they are."""
+    places = [tuple(p._replace(path=str(Path(p.path).absolute()))) for p in shard]
+    return {"index": index, "path": str(path.absolute()), "places": json.dumps(places)}
 
 
 def actors(plan: Mapping[str, Any], cpus: float | None) -> int:

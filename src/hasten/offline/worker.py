@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from itertools import groupby, islice
 from pathlib import Path
@@ -19,14 +20,14 @@ from hasten.manifest import read
 from hasten.measure.machine import threads as cores
 from hasten.model import Arrays
 from hasten.offline import output, videos
-from hasten.offline.inputs import Place, Reader
-from hasten.offline.views.fold import Views
-from hasten.offline.views.fusion import in_shares
+from hasten.offline.inputs import Place, encodable
+from hasten.offline.reader import Alike, Reader
+from hasten.offline.views.fold import Views, box_shares
 
 AHEAD = 2  # batches that are read before their turn, beside one for each core
 SAME = 1e-3  # of the largest answer: a batch that differs more takes something from the whole of it (dynamic INT8)
 
-Loaded = tuple[list[int], dict[str, np.ndarray], dict[int, str]]
+Loaded = tuple[list[Alike], dict[int, str]]
 
 
 class Worker:
@@ -35,13 +36,16 @@ class Worker:
     def open(
         self, bundle: str, threads: int, form: output.Form, prepared: bool, tensors: bool, tta: str = "",
         merge: str = "mean",
-    ) -> None:  # fmt: skip
+    ) -> int:  # fmt: skip
         """
         Args:
             threads: of the engine; 0 leaves those of the bundle.
             form, tensors: what is written; see hasten.offline.output.
             prepared: see Reader.
             tta, merge: see hasten.offline.views.fold.
+
+        Returns:
+            In how many views it looks at each sample.
         """
         whole = Bundle.load(bundle, verify=False)
         if threads:
@@ -50,12 +54,13 @@ class Worker:
         self._bundle, self._form = whole, form
         self._seal = read(Path(bundle))["seal"]
         self._reader = Reader(whole.signature, whole.pipeline, prepared)
-        self._views = Views.of(tta, whole.signature, whole.pipeline, merge, tta != "" and _box_shares(whole))
+        self._views = Views.of(tta, whole.signature, whole.pipeline, merge, tta != "" and box_shares(whole))
         self._columns = output.columns(whole.signature, whole.pipeline, tensors)
         whole_ones = tensors or whole.pipeline.answer.kind == "tensor"  # else an output may be called like a column
         self._told_whole = [t.name for t in whole.signature.outputs] if whole_ones else []
         self._threads = cores()
         self._pool = ThreadPoolExecutor(self._threads)
+        return len(self._views.views)
 
     def shard(self, places: Sequence[Sequence[Any]], batch: int, path: str, skip: Mapping[str, str]) -> dict[str, Any]:
         """Answer these samples, in batches of consecutive ones, and write the part.
@@ -76,10 +81,10 @@ class Worker:
             faults = [(samples[0].id, bad[0])] if bad else []
             rows = [] if bad else list(self._film(samples[0], batch, faults))
             return self._written(Path(path), rows, [(0, *fault) for fault in faults])
-        for start, (good, tensors, unread) in self._read(samples, batch, set(bad)):
-            bad |= {start + position: reason for position, reason in unread.items()}
-            for position, outputs in self._answered([start + g for g in good], tensors, batch, bad):
-                rows += self._rows([samples[p] for p in position], position, outputs, bad)
+        for good, unread in self._read(samples, batch, set(bad)):
+            bad |= unread
+            for positions, outputs in self._all_answered(good, batch, bad):
+                rows += self._rows([samples[p] for p in positions], positions, outputs, bad)
         self._reader.let_go(samples)
         return self._written(Path(path), rows, [(p, samples[p].id, bad[p]) for p in sorted(bad)])
 
@@ -87,7 +92,8 @@ class Worker:
         self, path: Path, rows: list[dict[str, Any]], errors: Sequence[tuple[int, str, str]]
     ) -> dict[str, Any]:  # fmt: skip
         output.write(path, rows, self._form, self._columns, self._bundle.signature)
-        return {"rows": len(rows), "sha256": files.sha256(path), "errors": errors}
+        told = [(position, name, encodable(reason)) for position, name, reason in errors]  # reasons name files
+        return {"rows": len(rows), "sha256": files.sha256(path), "errors": told}
 
     def attempt(self, places: Sequence[Sequence[Any]], batch: int) -> None:
         """Answer them and keep nothing: does one of them bring the process down?"""
@@ -96,47 +102,71 @@ class Worker:
             for _ in self._film(samples[0], batch, []):
                 pass
             return
-        for start, (good, tensors, _) in self._read(samples, batch, set()):
-            for _ in self._answered([start + g for g in good], tensors, batch, {}):
+        for good, _ in self._read(samples, batch, set()):
+            for _ in self._all_answered(good, batch, {}):
                 pass
 
-    def rate(self, places: Sequence[Sequence[Any]], batch: int, seconds: float) -> float:
-        """Samples a second, with all views, in batches of that size; 0 where one does not answer as its samples do."""
-        good, tensors, _ = self._reader.load([Place(*p) for p in places])
-        if not good:
-            return 0.0
-        count = self._samples(batch)
-        feed = {name: np.resize(a, (count, *a.shape[1:])) for name, a in tensors.items()}
-        try:
-            together = self._outputs(feed, batch)
-            if batch > 1 and not _alike(together, self._outputs({n: a[:1] for n, a in feed.items()}, 1)):
-                return 0.0
-        except (InputError, ContractError):
-            return 0.0
-        calls, began = 0, time.perf_counter()
-        while calls < 3 or time.perf_counter() < began + seconds:
-            self._outputs(feed, batch)
-            calls += 1
-        return calls * count / (time.perf_counter() - began)
+    def rate(self, places: Sequence[Sequence[Any]], batch: int, seconds: float) -> tuple[float, float]:
+        """How fast batches of that size are.
 
-    def _read(self, samples: Sequence[Place], batch: int, out: set[int]) -> Iterator[tuple[int, Loaded]]:
-        """Batch after batch, read ahead: the place of its first sample, and what Reader.load makes of those in."""
-        waiting: deque[tuple[int, Future[Loaded]]] = deque()
+        Args:
+            seconds: for which they are timed; three of them, unless they take ten times as long.
+
+        Returns:
+            Samples a second, with all views, and the seconds of a batch; 0 where one does not answer as its samples do.
+        """
+        good, _ = self._reader.load([Place(*p) for p in places])
+        if not good:
+            return 0.0, 0.0
+        _, tensors = max(good, key=lambda alike: len(alike[0]))  # of one shape
+        if (found := self._sound(tensors)) is None:
+            return 0.0, 0.0
+        first, alone = found
+        count = self._samples(batch)
+        feed = {name: np.resize(a[first:], (count, *a.shape[1:])) for name, a in tensors.items()}
+        try:
+            if batch > 1 and not _alike(self._outputs(feed, batch), alone):
+                return 0.0, 0.0
+        except (InputError, ContractError):
+            return 0.0, 0.0
+        calls, took, began = 0, 0.0, time.perf_counter()
+        while not calls or took < (seconds if calls >= 3 else 10 * seconds):
+            self._outputs(feed, batch)
+            calls, took = calls + 1, time.perf_counter() - began
+        return calls * count / took, took / calls
+
+    def _sound(self, tensors: Arrays) -> tuple[int, dict[str, np.ndarray]] | None:
+        """The first sample that the engine takes and whose answer is of numbers, and that answer."""
+        for i in range(len(next(iter(tensors.values())))):
+            with suppress(InputError, ContractError):
+                alone = self._outputs({n: a[i : i + 1] for n, a in tensors.items()}, 1)
+                if all(np.isfinite(a).all() for a in alone.values()):
+                    return i, alone
+        return None
+
+    def _read(self, samples: Sequence[Place], batch: int, out: set[int]) -> Iterator[Loaded]:
+        """Batch after batch, read ahead: what Reader.load makes of it, less what is `out`."""
+        waiting: deque[Future[Loaded]] = deque()
         size = self._samples(batch)
         starts = iter(range(0, len(samples), size))
 
         def load(start: int) -> Loaded:
             wanted = [i for i in range(start, min(start + size, len(samples))) if i not in out]
-            good, tensors, bad = self._reader.load([samples[i] for i in wanted])
-            return [wanted[g] - start for g in good], tensors, {wanted[b] - start: why for b, why in bad.items()}
+            good, bad = self._reader.load([samples[i] for i in wanted])
+            return [([wanted[g] for g in which], t) for which, t in good], {wanted[b]: why for b, why in bad.items()}
 
         while True:
             while len(waiting) < self._threads + AHEAD and (start := next(starts, None)) is not None:
-                waiting.append((start, self._pool.submit(load, start)))
+                waiting.append(self._pool.submit(load, start))
             if not waiting:
                 return
-            first, future = waiting.popleft()
-            yield first, future.result()
+            yield waiting.popleft().result()
+
+    def _all_answered(
+        self, good: Sequence[Alike], batch: int, bad: dict[int, str]
+    ) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
+        for positions, tensors in good:
+            yield from self._answered(positions, tensors, batch, bad)
 
     def _answered(
         self, positions: list[int], tensors: Arrays, batch: int, bad: dict[int, str]
@@ -226,14 +256,6 @@ def _alike_in_shape(pairs: Iterator[tuple[int, np.ndarray]], size: int) -> Itera
     for _, group in groupby(pairs, lambda pair: pair[1].shape):
         while part := list(islice(group, size)):
             yield [time for time, _ in part], [tensor for _, tensor in part]
-
-
-def _box_shares(bundle: Bundle) -> bool:
-    """Whether the boxes of its golden cases are shares of height and width."""
-    if bundle.pipeline.answer.kind != "boxes":
-        return False
-    name = bundle.signature.outputs[1].name
-    return in_shares([np.load(bundle.folder / case.output[name]) for case in bundle.golden.cases])
 
 
 def _of(decision: Sequence[Any], scores: np.ndarray) -> list[Any]:

@@ -56,6 +56,17 @@ def test_marks_under_a_sigmoid_and_values() -> None:
     assert fitted(outputs, np.zeros((4000, 2)), "none") is None
 
 
+@pytest.mark.parametrize("shape", [(4000,), (4000, 1)])
+def test_members_of_one_output(shape: tuple[int, ...]) -> None:
+    """[N, 1], with values or marks [N] as a task has them: these are no class numbers."""
+    rng, outputs = np.random.default_rng(2), [logits(4000, 1, seed=s) for s in range(2)]
+    values = 0.2 * outputs[0] + 0.8 * outputs[1] + rng.normal(0, 1, outputs[0].shape)
+    assert fitted(outputs, values.reshape(shape), "none") == pytest.approx([0.2, 0.8], abs=0.04)
+    chance = 1 / (1 + np.exp(-mixed(outputs, (0.3, 0.7), "sigmoid")))
+    marks = (rng.random(chance.shape) < chance).astype(np.int64).reshape(shape)
+    assert fitted(outputs, marks, "sigmoid") == pytest.approx([0.3, 0.7], abs=0.1)
+
+
 def test_the_least_are_left_out_and_the_rest_adds_up() -> None:
     assert without_the_least(np.array([0.5, 0.5 - LEAST / 2, LEAST / 2])).tolist()[2] == 0
     assert without_the_least(np.array([0.5, 0.3, 0.2])) == pytest.approx([0.5, 0.3, 0.2])

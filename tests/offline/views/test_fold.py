@@ -5,12 +5,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import bundles
 import numpy as np
 import pytest
+from onnx import helper
 from scipy import special
 
 from hasten.answer import Answer
 from hasten.bundle import Bundle
+from hasten.data import Data
 from hasten.errors import UsageError
 from hasten.model import Signature, Tensor
 from hasten.offline.views import fold
@@ -18,6 +21,7 @@ from hasten.offline.views.geometry import Axes
 from hasten.offline.views.view import IDENTITY, parse, spread
 from hasten.pipeline import Pipeline, Window
 from hasten.prepare import Prepare
+from hasten.stage import Stage
 
 softmax = partial(special.softmax, axis=-1)
 
@@ -145,3 +149,31 @@ def test_answers_of_a_bundle_and_of_its_session() -> None:
         ]
         powers = np.exp(np.mean([np.log(softmax(e)) for e in each], axis=0))
         assert np.allclose(softmax(found["logits"]), powers / powers.sum(-1, keepdims=True), atol=1e-6)
+
+
+def test_boxes_of_a_bundle_in_shares(tmp_path: Path) -> None:
+    """A network that always tells two boxes, in shares as its golden cases say: mirrored they are shares too."""
+    sides = np.array([0.1, 0.2, 0.3, 0.4, 0.1, 0.6, 0.2, 0.9], np.float32)
+    constants = {
+        "flat": np.array([-1, 64]), "none": np.zeros((64, 2), np.float32), "nowhere": np.zeros((64, 8), np.float32),
+        "s": np.array([0.9, 0.8], np.float32), "b": sides, "rows": np.array([-1, 2, 1]),
+        "corners": np.array([-1, 2, 4]),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("Reshape", ["image", "flat"], ["r"]),
+        helper.make_node("Gemm", ["r", "none", "s"], ["g"]),
+        helper.make_node("Reshape", ["g", "rows"], ["scores"]),
+        helper.make_node("Gemm", ["r", "nowhere", "b"], ["c"]),
+        helper.make_node("Reshape", ["c", "corners"], ["boxes"]),
+    ]
+    outputs = {"scores": ["N", 2, 1], "boxes": ["N", 2, 4]}
+    file = bundles.save(tmp_path / "n.onnx", nodes, {"image": ["N", 1, 8, 8]}, outputs, constants)
+    image = np.random.default_rng(0).normal(size=(9, 1, 8, 8)).astype(np.float32)
+    pipeline = Pipeline(answer=Answer("boxes", threshold=0.3, iou=0.5))
+    stages = [Stage.of(file, bundles.engine())]
+    with bundles.make(tmp_path / "bundle", stages=stages, pipeline=pipeline, cases=Data({"image": image})) as bundle:
+        found = fold.answers(bundle, {"image": image}, "hflip")["boxes"]
+    mirrored = sides.reshape(2, 4)[:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [1, 0, 1, 0]
+    possible = np.concatenate([sides.reshape(2, 4), mirrored])
+    apart = np.abs(found.reshape(-1, 1, 4) - possible).max(axis=-1)
+    assert (apart.min(axis=1) < 1e-6).all()

@@ -55,15 +55,18 @@ def fitted(outputs: Sequence[np.ndarray], target: np.ndarray, activation: Activa
 
     Args:
         outputs: first outputs [N, ..., C] of the K members.
-        target: class numbers [N, ...], or values of the outputs' shape.
+        target: class numbers [N, ...], or values or marks of the outputs' shape, axes of length one aside.
     """
     scores = np.stack([activated(o.astype(np.float64), activation) for o in outputs])
-    labels = target.dtype.kind in "iub" and scores.ndim > 2 and target.size * scores.shape[-1] == scores[0].size
+    classes = scores.shape[-1] if scores.ndim > 2 else 1
+    labels = target.dtype.kind in "iub" and classes > 1 and target.size * classes == scores[0].size
     if labels and (activation == "softmax" or all(map(_is_distribution, outputs))):
         rows = scores.reshape(len(scores), -1, scores.shape[-1])
         return _likeliest(rows[:, np.arange(target.size), target.reshape(-1).astype(int)])
     if labels and activation == "sigmoid":
-        target = np.eye(scores.shape[-1])[target.reshape(-1).astype(int)].reshape(scores.shape[1:])
+        target = np.eye(classes)[target.reshape(-1).astype(int)].reshape(scores.shape[1:])
+    if np.squeeze(target).shape == np.squeeze(scores[0]).shape:  # one output a sample is [N, 1] here, and [N] there
+        target = target.reshape(scores.shape[1:])
     if target.shape != scores.shape[1:]:
         return None
     if activation == "sigmoid":

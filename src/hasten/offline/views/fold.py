@@ -180,7 +180,7 @@ def answers(
         feed: prepared tensors by name, [N, ...] each.
         views: `hflip,shift=2`; the input as it is is always among them.
         merge: see Merge.
-        pipeline: of a session; a bundle has its own.
+        pipeline: of a session, whose boxes are in pixels; a bundle has its own, and says by its golden cases.
         batch: as Views.answers.
 
     Returns:
@@ -191,9 +191,18 @@ def answers(
         InputError: the engine fails.
     """
     if isinstance(model, Bundle):
-        return Views.of(views, model.signature, model.pipeline, merge).answers(model.infer, feed, batch)
+        whole = Views.of(views, model.signature, model.pipeline, merge, box_shares(model))
+        return whole.answers(model.infer, feed, batch)
     plan = Views.of(views, model.signature, pipeline, merge)
     return plan.answers(lambda part: flow.answer(model, part), feed, batch)
+
+
+def box_shares(bundle: Bundle) -> bool:
+    """Whether the boxes of its golden cases are shares of height and width."""
+    if bundle.pipeline.answer.kind != "boxes":
+        return False
+    name = bundle.signature.outputs[1].name
+    return fusion.in_shares([np.load(bundle.folder / case.output[name]) for case in bundle.golden.cases])
 
 
 def _check_merge(merge: Merge, signature: Signature, pipeline: Pipeline) -> None:
