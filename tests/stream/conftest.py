@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from films import TICKS, film, steady, watcher
-from told import LIGHT
+from told import LIGHT, built
 
 from hasten import Bundle
 
@@ -13,6 +13,12 @@ from hasten import Bundle
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return watcher(tmp_path_factory.mktemp("watcher"))
+
+
+@pytest.fixture(scope="session")
+def hasten_watch() -> None:
+    """For tests of hasten-watch."""
+    built()
 
 
 @pytest.fixture(scope="session")

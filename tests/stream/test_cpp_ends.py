@@ -13,15 +13,8 @@ from films import film, steady
 from told import LIGHT
 
 from hasten import Bundle, cpp
-from hasten.errors import MissingError
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _built() -> None:
-    try:
-        cpp.watch_program()
-    except MissingError as reason:
-        pytest.skip(str(reason))
+pytestmark = pytest.mark.usefixtures("hasten_watch")
 
 
 def test_it_says_nothing_of_damaged_frames_but_its_lines(bundle: Bundle, tmp_path: Path) -> None:

@@ -18,20 +18,14 @@ from told import HASTY, LIGHT, MAIN, Line, of
 
 from hasten import Bundle, cpp
 from hasten.cli import main
-from hasten.errors import InputError, MissingError, UsageError
+from hasten.errors import InputError, UsageError
 from hasten.stream.process import Process
 from hasten.stream.source import Patience, Source
 from hasten.stream.watch import Watch
 
+pytestmark = pytest.mark.usefixtures("hasten_watch")
+
 TIMES = ("seconds", "latency_ms", "latency_p50_ms", "latency_p99_ms", "stream_s", "source")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _built() -> None:
-    try:
-        cpp.watch_program()
-    except MissingError as reason:
-        pytest.skip(str(reason))
 
 
 def python(bundle: Bundle, *sources: object, **how: Any) -> list[Line]:

@@ -18,11 +18,10 @@ from films import BRIGHT, DARK, y4m
 from selenium.webdriver.chrome.webdriver import WebDriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
-from told import MAIN, Line, of
+from told import MAIN, Line, built, of
 
-from hasten import Bundle, cpp
+from hasten import Bundle
 from hasten.cli import INTERRUPTED
-from hasten.errors import MissingError
 from hasten.serve.server import Server
 
 HOSTILE = "<b>&amp;'pipe"  # a file may be called so
@@ -115,10 +114,7 @@ def text(driver: WebDriver, name: str) -> str:
 def more(request: pytest.FixtureRequest) -> tuple[str, ...]:
     if request.param == "python":
         return ()
-    try:
-        cpp.watch_program()
-    except MissingError as reason:
-        pytest.skip(str(reason))
+    built()
     return ("--cpp",)
 
 

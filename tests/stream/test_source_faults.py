@@ -13,10 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from films import BRIGHT, DARK, TICKS, film, frame, pulses, steady, watcher
-from told import HASTY, LIGHT, Line, of
+from told import HASTY, LIGHT, Line, built, of
 
-from hasten import Bundle, cpp
-from hasten.errors import MissingError
+from hasten import Bundle
 from hasten.stream.process import Process
 from hasten.stream.source import Source
 from hasten.stream.watch import Watch
@@ -52,10 +51,7 @@ def run(request: pytest.FixtureRequest) -> Run:
         return lines
 
     if request.param == "cpp":
-        try:
-            cpp.watch_program()
-        except MissingError as reason:
-            pytest.skip(str(reason))
+        built()
     return ran
 
 

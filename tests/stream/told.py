@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from films import pulses
 
-from hasten import Bundle
+from hasten import Bundle, cpp
+from hasten.errors import MissingError
 from hasten.stream.source import Patience, Source
 from hasten.stream.watch import Watch
 
@@ -14,6 +16,14 @@ LIGHT = pulses((1.0, 2.0), (3.0, 4.0))
 HASTY = Patience(stall_s=0.3, backoff_s=0.05, most_backoff_s=0.1, give_up_s=1.0)
 MAIN = "import sys; from hasten.cli import main; sys.exit(main())"
 Line = dict[str, Any]
+
+
+def built() -> None:
+    """hasten-watch is there, or the test is skipped with what it needs."""
+    try:
+        cpp.watch_program()
+    except MissingError as reason:
+        pytest.skip(str(reason))
 
 
 def watched(bundle: Bundle, sources: Sequence[str | Path | Source], **how: Any) -> tuple[bool, list[Line]]:
