@@ -116,7 +116,15 @@ def compare(
             return dict(json.loads(bench.shop.result.read_text()))
         where = conditions(seed)
         table = Rows(bench, settings_of(task, engines), budget, progress)
-        _fill(table, task, kinds, own, extent.epochs, budget)
+        control = Recipe.parse(f"{CONTROL}(epochs={extent.epochs})").steps[0]
+        table.add(str(control), "control", reason=_lacks(control, task))
+        for name, kind in kinds.items():
+            presets = kind.presets(task, extent.epochs)
+            able = [p for p in presets if not _lacks(p, task)]
+            for preset in able or presets[:1]:
+                table.add(str(preset), "alone", name, _lacks(preset, task))
+        for recipe in dict.fromkeys([*together(table.rows, table.baselines[0], budget), *own]):
+            table.add(recipe, "together")
         tested = table.tested() if task.test is not None else {}
         final = table.final()
         glances = [g for other in zoo for g in _glance(other, kinds, output, engines, options, resume, seed, progress)]
@@ -161,21 +169,6 @@ def _bench(task: Task, folder: Path, options: dict[str, Any], resume: bool, seed
             yield bench
         finally:
             bench.close()
-
-
-def _fill(
-    table: Rows, task: Task, kinds: Mapping[str, type[Technique]], own: Sequence[str], epochs: int, budget: Budget
-) -> None:
-    """The control, each technique alone, then the better settings together, and the user's own recipes."""
-    control = Recipe.parse(f"{CONTROL}(epochs={epochs})").steps[0]
-    table.add(str(control), "control", reason=_lacks(control, task))
-    for name, kind in kinds.items():
-        presets = kind.presets(task, epochs)
-        able = [p for p in presets if not _lacks(p, task)]
-        for preset in able or presets[:1]:
-            table.add(str(preset), "alone", name, _lacks(preset, task))
-    for recipe in dict.fromkeys([*together(table.rows, table.baselines[0], budget), *own]):
-        table.add(recipe, "together")
 
 
 def _lacks(step: Technique, task: Task) -> str:
