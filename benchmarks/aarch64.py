@@ -5,6 +5,7 @@
 The compiler and qemu are Debian's, unpacked into the cache; nothing is installed.
 """
 
+import argparse
 import os
 import re
 import subprocess
@@ -31,6 +32,7 @@ def run(cross: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def main() -> int:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     cross, qemu = unpacked(*COMPILER), unpacked("qemu-user-static") / "usr/bin/qemu-aarch64-static"
     tools = Path(sys.executable).parent
     steps = [

@@ -6,6 +6,7 @@ Agreement of the best class and cosine of the logits with the FP32 network, on c
 nor training has seen; a frame is a group. Labels are not needed: what trains learns the network's own answers.
 """
 
+import argparse
 import sys
 
 import numpy as np
@@ -54,6 +55,7 @@ def compared(given: Task, model: OnnxModel, floats: dict[str, np.ndarray], engin
 
 
 def main() -> int:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     given, passed = task(), []
     original = export(given.original, given.sample()).model
     floats = {part: logits(original, "onnxruntime", given.split(part)) for part in ("validate", "test")}

@@ -3,13 +3,13 @@
 python benchmarks/fashion_training.py
 """
 
+import argparse
 import json
 import sys
 
 import torch
 
 from bar import bar
-from fashion.net import FashionNet
 from networks import EXAMPLES
 from networks.export import accuracy, recall
 from networks.fashion import images
@@ -18,6 +18,9 @@ RIGHT, GAIN, SIZE_MB = 93.5, 0.1, 5.0
 
 
 def main() -> int:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    from fashion.net import FashionNet  # examples/fashion
+
     path = EXAMPLES / "fashion" / "fashion.safetensors"
     net = recall(FashionNet(), path)
     torch.set_num_threads(2)

@@ -6,6 +6,7 @@ Every file runs on its fastest engine, found by a race of its own; then the file
 test images, paired with the network as it was trained.
 """
 
+import argparse
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -52,6 +53,7 @@ def chosen(model: Path, feed: Path) -> Entrant:
 
 
 def main() -> int:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     task, passed = example("fashion/task.py"), []
     original = export(task.original, task.sample()).model
     before, macs = right(task, original), count(original).macs or 0

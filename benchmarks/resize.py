@@ -5,6 +5,7 @@
 Needs Pillow below 13, which resizes in the same order as spec/pixels.md. About half a minute.
 """
 
+import argparse
 import sys
 import time
 from collections.abc import Callable
@@ -90,6 +91,7 @@ JOBS = [
 
 
 def main() -> int:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     equal = np.array_equal(JOBS[0].run(), np.asarray(JOBS[1].run()))
     with quiet():
         medians = race(JOBS)

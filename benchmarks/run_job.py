@@ -7,6 +7,7 @@ and after; 30,000 PNG files against what the CPU time of decoding, preparing and
 much the memory of all processes grows; then 20 kills at random moments, with one sample in a thousand corrupt.
 """
 
+import argparse
 import contextlib
 import json
 import os
@@ -195,6 +196,7 @@ def killed(folder: Path) -> list[bool]:
 
 
 def main() -> int:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     folder = bundle()
     passed = [*throughput(folder), *decoded(folder), *killed(folder)]
     return 0 if all(passed) else 1

@@ -3,6 +3,7 @@
 python benchmarks/startup.py
 """
 
+import argparse
 import re
 import statistics
 import subprocess
@@ -37,6 +38,7 @@ def imported(code: str) -> list[str]:
 
 
 def main() -> int:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     passed = []
     for name, code in COMMANDS.items():
         took, heavy = seconds(code), imported(code)

@@ -7,6 +7,7 @@ scikit-learn's own on all of them. Times are of one process on one thread, in bu
 and 256.
 """
 
+import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -74,6 +75,7 @@ def _run(session: Session, pixels: np.ndarray) -> object:
 
 
 def main() -> int:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     task = example("trees/task.py")
     estimator, before = task.model(), task.original  # type: ignore[operator]
     assert isinstance(before, OnnxModel)

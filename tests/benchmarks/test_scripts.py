@@ -1,6 +1,7 @@
 """The scripts around the bars: what they read, what they write, and a library called directly."""
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from results import comparison
 
 from bar import line_of
 from bars import BARS
+from commands import ROOT
 from comparison_page import KEPT, PAGE, rendered
 from contender import Contender
 from entries import entry
@@ -37,6 +39,22 @@ RESULT = {
 def test_every_bar_is_a_script_that_is_there() -> None:
     for name, (_, command) in BARS.items():
         assert command[0] == "make" or Path(command[0]).is_file(), name
+
+
+@pytest.mark.parametrize("name", [name for name, (_, command) in BARS.items() if command[0] != "make"])
+def test_every_bar_begins_alone(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    script, examples = Path(BARS[name][1][0]), ROOT / "examples"
+    folders = (script.parent, examples, examples / "zoo")
+    ours = {path.stem for folder in folders for path in folder.iterdir()}
+    for module in [m for m in sys.modules if m.partition(".")[0] in ours]:
+        monkeypatch.delitem(sys.modules, module)  # what another script has imported is no help
+    others = [p for p in sys.path if p not in map(str, folders)]
+    monkeypatch.setattr(sys, "path", [str(script.parent), *others])
+    monkeypatch.setattr(sys, "argv", [str(script), "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(script), run_name="__main__")
+    assert not ended.value.code
+    assert script.name in capsys.readouterr().out
 
 
 def test_a_bar_is_one_line_with_figure_and_bound() -> None:

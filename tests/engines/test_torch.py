@@ -84,14 +84,15 @@ def test_channels_last_works_on_a_copy(tiny_task: Task) -> None:
     assert (model.digest(), model.module.body.weight.stride()) == (before, strides)
 
 
-def test_sessions_with_other_threads_take_turns(tiny_task: Task) -> None:
+def test_sessions_with_other_threads_take_turns_and_give_them_back(tiny_task: Task) -> None:
     before, feed = torch.get_num_threads(), next(tiny_task.sample().batches(1))
     try:
+        torch.set_num_threads(3)
         with Torch(threads=1).compile(tiny_task.original) as one, Torch(threads=2).compile(tiny_task.original) as two:
             for session, threads in ((one, 1), (two, 2), (one, 1)):
                 session(feed)
                 assert torch.get_num_threads() == threads
-        torch.set_num_threads(3)
+        assert torch.get_num_threads() == 3, "who trains beside a session trains with its own threads"
         call(tiny_task.original.module, feed)
         assert torch.get_num_threads() == 3, "a bare call leaves the process as it is"
     finally:

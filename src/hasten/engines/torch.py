@@ -22,7 +22,10 @@ Format = Literal["contiguous", "channels_last"]
 
 @dataclass(frozen=True)
 class Torch(Engine):
-    """Runs a module eagerly, in inference mode. torch has one number of threads a process: sessions set it in turn."""
+    """Runs a module eagerly, in inference mode.
+
+    torch has one number of threads a process: sessions set it in turn, and give back what they found when they close.
+    """
 
     memory_format: Format = "contiguous"  # channels_last: of 4-D weights and inputs
     takes: ClassVar[Literal["torch", "onnx"]] = "torch"
@@ -53,20 +56,27 @@ class _Eager(Compiled):
 
         self._names = [t.name for t in model.signature.inputs]
         self._format = engine.memory_format
-        self._threads = engine.threads or machine.threads()
+        self._before, self._threads = torch.get_num_threads(), engine.threads or machine.threads()
         self._module = model.module
         if self._format == "channels_last":  # on a copy: `to` works in place
             self._module = copy.deepcopy(model.module).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def run(self, feed: Arrays) -> dict[str, np.ndarray]:
-        import torch
-
-        if torch.get_num_threads() != self._threads:
-            torch.set_num_threads(self._threads)
+        _threads(self._threads)
         return call(self._module, {name: feed[name] for name in self._names}, self._format)
 
     def layers(self) -> list[Layer]:
         return []
+
+    def close(self) -> None:
+        _threads(self._before)
+
+
+def _threads(count: int) -> None:
+    import torch
+
+    if torch.get_num_threads() != count:
+        torch.set_num_threads(count)
 
 
 def call(module: "torch.nn.Module", arrays: Arrays, memory_format: Format = "contiguous") -> dict[str, np.ndarray]:
